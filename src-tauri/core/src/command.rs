@@ -1,0 +1,87 @@
+//! Owns what can be asked of the engine.
+
+use serde::{Deserialize, Serialize};
+
+/// Which forwards a command is about.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "bindings", derive(ts_rs::TS))]
+#[serde(rename_all = "snake_case")]
+pub enum Selector {
+    /// All forwards.
+    All,
+    /// The forwards with these names; an unknown name is an error and nothing happens.
+    Names(Vec<String>),
+    /// The forwards with this tag.
+    Tag(String),
+}
+
+/// What is wanted of the engine.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "bindings", derive(ts_rs::TS))]
+#[serde(tag = "command", content = "selector", rename_all = "snake_case")]
+pub enum Command {
+    /// Switch forwards on.
+    Start(Selector),
+    /// Switch forwards off: listener closed, open connections drained.
+    Stop(Selector),
+    /// End the session and open a new one; the listener stays.
+    Restart(Selector),
+    /// Make every waiting retry due now.
+    RetryNow(Selector),
+    /// Accept the unknown host key that the forward's problem names.
+    TrustHostKey(String),
+}
+
+/// What a command did.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "bindings", derive(ts_rs::TS))]
+pub struct Done {
+    /// Names of the forwards the command applied to.
+    pub forwards: Vec<String>,
+    /// One sentence more, where there is something to say.
+    pub message: Option<String>,
+}
+
+/// Why a command was not carried out.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "bindings", derive(ts_rs::TS))]
+#[serde(rename_all = "snake_case", tag = "error")]
+pub enum Refusal {
+    /// There is no forward of this name; the nearest known one, if any is near.
+    UnknownForward {
+        /// The name asked for.
+        name: String,
+        /// The nearest known name.
+        nearest: Option<String>,
+    },
+    /// No forward carries this tag.
+    UnknownTag {
+        /// The tag asked for.
+        tag: String,
+    },
+    /// The engine is quitting and takes no commands.
+    Quitting,
+    /// The command does not apply to the forward as it is now.
+    NotNow {
+        /// Why, in one sentence.
+        sentence: String,
+    },
+}
+
+impl std::fmt::Display for Refusal {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Refusal::UnknownForward { name, nearest: Some(nearest) } => {
+                write!(f, "there is no forward `{name}`; did you mean `{nearest}`?")
+            }
+            Refusal::UnknownForward { name, nearest: None } => {
+                write!(f, "there is no forward `{name}`")
+            }
+            Refusal::UnknownTag { tag } => write!(f, "no forward carries the tag `{tag}`"),
+            Refusal::Quitting => f.write_str("LocalPort is quitting"),
+            Refusal::NotNow { sentence } => f.write_str(sentence),
+        }
+    }
+}
+
+impl std::error::Error for Refusal {}

@@ -1,0 +1,118 @@
+//! Owns what happened: the history beside the snapshot.
+
+use crate::problem::Problem;
+use crate::snapshot::{ForwardState, Phase};
+use crate::time::Timestamp;
+use serde::{Deserialize, Serialize};
+
+/// One thing that happened.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "bindings", derive(ts_rs::TS))]
+pub struct Event {
+    /// Rises by one with each event of this engine's life; a gap means events were missed.
+    #[cfg_attr(feature = "bindings", ts(type = "number"))]
+    pub seq: u64,
+    /// When.
+    pub at: Timestamp,
+    /// Name of the forward it is about, if it is about one.
+    pub forward: Option<String>,
+    /// What.
+    #[serde(flatten)]
+    pub kind: Kind,
+}
+
+/// What happened.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "bindings", derive(ts_rs::TS))]
+#[serde(tag = "kind", rename_all = "snake_case")]
+pub enum Kind {
+    /// The engine entered a phase.
+    Phase {
+        /// The phase entered.
+        phase: Phase,
+    },
+    /// A forward changed its state.
+    State {
+        /// The state left.
+        from: ForwardState,
+        /// The state entered.
+        to: ForwardState,
+        /// Why, where something is wrong.
+        problem: Option<Problem>,
+    },
+    /// The local port is bound.
+    Listening {
+        /// Address and port, such as `127.0.0.1:5432`.
+        local: String,
+    },
+    /// The local port is taken or cannot be bound.
+    ListenerConflict {
+        /// What holds it, and what can be done.
+        problem: Problem,
+    },
+    /// A session to the target's side is up.
+    SessionUp {
+        /// The way it takes, such as `ssh-mux`.
+        path: String,
+        /// Where it ends, such as `pod orders-0`.
+        endpoint: String,
+    },
+    /// A session ended that was up.
+    SessionLost {
+        /// Why.
+        problem: Problem,
+    },
+    /// A client could not be served.
+    ClientClosed {
+        /// The client's address.
+        client: String,
+        /// Why.
+        problem: Problem,
+    },
+    /// A line that a person may want to read, such as what `ssh` said.
+    Note {
+        /// The line.
+        text: String,
+    },
+}
+
+impl Kind {
+    /// One line for logs and terminals.
+    #[must_use]
+    pub fn line(&self) -> String {
+        match self {
+            Kind::Phase { phase } => format!("engine is {}", phase.as_str()),
+            Kind::State { from, to, problem } => {
+                let change = format!("{} → {}", from.as_str(), to.as_str());
+                match problem {
+                    Some(problem) => format!("{change}: {}", problem.sentence),
+                    None => change,
+                }
+            }
+            Kind::Listening { local } => format!("listening on {local}"),
+            Kind::ListenerConflict { problem } | Kind::SessionLost { problem } => {
+                problem.sentence.clone()
+            }
+            Kind::SessionUp { path, endpoint } => format!("session up: {path} to {endpoint}"),
+            Kind::ClientClosed { client, problem } => {
+                format!("client {client} closed: {}", problem.sentence)
+            }
+            Kind::Note { text } => text.clone(),
+        }
+    }
+
+    /// Whether it reports something wrong.
+    #[must_use]
+    pub fn is_trouble(&self) -> bool {
+        match self {
+            Kind::ListenerConflict { .. }
+            | Kind::SessionLost { .. }
+            | Kind::ClientClosed { .. } => true,
+            Kind::State { problem, .. } => problem.is_some(),
+            Kind::Phase { .. }
+            | Kind::Listening { .. }
+            | Kind::SessionUp { .. }
+            | Kind::Note { .. } => false,
+        }
+    }
+}

@@ -1,0 +1,17 @@
+//! The decisions of LocalPort, without IO: no sockets, files, clock or runtime.
+//!
+//! Owns the words every other room speaks: the configuration, a forward's state
+//! machine, the snapshot (what is), the events (what happened), the commands
+//! (what is wanted) and the problems (what is wrong, and what mends it).
+//! Time is always an argument.
+
+pub mod backoff;
+pub mod command;
+pub mod config;
+pub mod event;
+pub mod forward;
+pub mod lifecycle;
+pub mod problem;
+pub mod snapshot;
+pub mod status;
+pub mod time;

@@ -1,0 +1,364 @@
+//! Owns what is: the one read model of tray, window, command line and notifications.
+//!
+//! The engine alone writes it. Times are absolute, so that a snapshot stays true
+//! while nothing happens; `status` turns them into ages for people and programs.
+
+use crate::config::Diagnostic;
+use crate::problem::Problem;
+use crate::time::Timestamp;
+use serde::{Deserialize, Serialize};
+
+macro_rules! words {
+    ($(#[$doc:meta])* $name:ident { $($(#[$vdoc:meta])* $variant:ident = $text:literal,)* }) => {
+        $(#[$doc])*
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+        #[cfg_attr(feature = "bindings", derive(ts_rs::TS))]
+        pub enum $name { $($(#[$vdoc])* #[serde(rename = $text)] $variant,)* }
+
+        impl $name {
+            /// The word that JSON and people see.
+            #[must_use]
+            pub fn as_str(self) -> &'static str {
+                match self { $($name::$variant => $text,)* }
+            }
+        }
+    };
+}
+
+words! {
+    /// Where the engine is in its life.
+    Phase {
+        /// Reading the configuration, binding listeners.
+        Starting = "starting",
+        /// Serving.
+        Running = "running",
+        /// Listeners closed, open connections finishing.
+        Draining = "draining",
+        /// Everything released.
+        Stopped = "stopped",
+    }
+}
+
+words! {
+    /// Where a forward is in its life.
+    ForwardState {
+        /// Switched off.
+        Stopped = "stopped",
+        /// First attempt to open a session.
+        Starting = "starting",
+        /// Session up, target proved or not yet disproved.
+        Running = "running",
+        /// Session up, but the target fails.
+        Degraded = "degraded",
+        /// Waiting for the next attempt.
+        BackingOff = "backing-off",
+        /// Closing.
+        Stopping = "stopping",
+        /// A person has to act.
+        Failed = "failed",
+    }
+}
+
+words! {
+    /// First fact: the local port.
+    ListenerState {
+        /// Not bound, because the forward is off.
+        Closed = "closed",
+        /// Bound and accepting.
+        Listening = "listening",
+        /// The port is taken or cannot be bound; the bind is retried.
+        Conflict = "conflict",
+    }
+}
+
+words! {
+    /// Second fact: the way to the target's side.
+    TunnelState {
+        /// No session wanted.
+        Off = "off",
+        /// A session is being opened.
+        Connecting = "connecting",
+        /// A session is up.
+        Up = "up",
+        /// No session; the next attempt waits.
+        Down = "down",
+    }
+}
+
+words! {
+    /// Third fact: the target itself.
+    TargetState {
+        /// Never proved, or no way to tell now.
+        Unknown = "unknown",
+        /// Proved: a probe was accepted or bytes came back.
+        Healthy = "healthy",
+        /// Refuses or does not answer.
+        Failing = "failing",
+    }
+}
+
+words! {
+    /// How the whole stands: the tray icon's shape.
+    Overall {
+        /// Nothing is switched on.
+        Idle = "idle",
+        /// Everything switched on serves, with fresh proof.
+        Ok = "ok",
+        /// Something is connecting or not yet proved.
+        Busy = "busy",
+        /// Something waits for its other side, or its target fails.
+        Degraded = "degraded",
+        /// A person has to act.
+        Failed = "failed",
+    }
+}
+
+words! {
+    /// Which of the technologies carries a forward.
+    Technology {
+        /// Kubernetes port-forward; the configuration's word is `kubectl`.
+        Kubectl = "kubectl",
+        /// OpenSSH.
+        Ssh = "ssh",
+    }
+}
+
+/// Everything there is to know at one moment.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "bindings", derive(ts_rs::TS))]
+pub struct Snapshot {
+    /// Sequence number of the last event that this snapshot includes.
+    #[cfg_attr(feature = "bindings", ts(type = "number"))]
+    pub seq: u64,
+    /// When it was written.
+    pub at: Timestamp,
+    /// The engine's version.
+    pub version: String,
+    /// The engine's process.
+    pub pid: u32,
+    /// Where the engine is in its life.
+    pub phase: Phase,
+    /// When the engine started.
+    pub started: Timestamp,
+    /// The forwards, in the order of the configuration.
+    pub forwards: Vec<Forward>,
+    /// The Kubernetes contexts and SSH hosts in use.
+    pub contexts: Vec<Context>,
+    /// What was read, and what is wrong with it.
+    pub config: ConfigView,
+}
+
+/// Where the configuration came from and what is wrong with it.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "bindings", derive(ts_rs::TS))]
+pub struct ConfigView {
+    /// The files read; empty when none was found.
+    pub files: Vec<String>,
+    /// Places looked at when none was found, first choice first.
+    pub searched: Vec<String>,
+    /// All problems, errors and warnings.
+    pub diagnostics: Vec<Diagnostic>,
+}
+
+/// One place that forwards go through.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "bindings", derive(ts_rs::TS))]
+pub struct Context {
+    /// Name of the kubeconfig context, or the SSH destination.
+    pub name: String,
+    /// What it is.
+    pub technology: Technology,
+    /// Forwards switched on that go through it.
+    pub forwards: u32,
+    /// Those of them whose tunnel is up.
+    pub up: u32,
+    /// The problem that its forwards share, if they share one.
+    pub problem: Option<Problem>,
+}
+
+/// One forward.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "bindings", derive(ts_rs::TS))]
+pub struct Forward {
+    /// Unique name.
+    pub name: String,
+    /// What carries it.
+    pub technology: Technology,
+    /// Kubernetes context or SSH destination it goes through.
+    pub context: String,
+    /// Tags from the configuration.
+    pub tags: Vec<String>,
+    /// Description from the configuration.
+    pub description: Option<String>,
+    /// Whether it is switched on.
+    pub wanted: bool,
+    /// Where it is in its life.
+    pub state: ForwardState,
+    /// Since when it is in that state.
+    pub since: Timestamp,
+    /// Local address for clients, such as `127.0.0.1:5432`.
+    pub local: String,
+    /// Target in words, such as `svc/orders:5432 · shop` or `wiki.internal:80`.
+    pub target: String,
+    /// First fact.
+    pub listener: ListenerFact,
+    /// Second fact.
+    pub tunnel: TunnelFact,
+    /// Third fact.
+    pub target_health: TargetFact,
+    /// Clients.
+    pub connections: Connections,
+    /// Bytes carried since the engine started.
+    pub bytes: Bytes,
+    /// What is wrong, if something is.
+    pub problem: Option<Problem>,
+}
+
+/// First fact: the local port.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "bindings", derive(ts_rs::TS))]
+pub struct ListenerFact {
+    /// Bound or not.
+    pub state: ListenerState,
+    /// Every address it is bound on.
+    pub addresses: Vec<String>,
+}
+
+/// Second fact: the way to the target's side.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "bindings", derive(ts_rs::TS))]
+pub struct TunnelFact {
+    /// Up or not.
+    pub state: TunnelState,
+    /// The way it takes: `ssh-mux`, `ssh-socks`, `v4-ws`.
+    pub path: Option<String>,
+    /// Where it ends, such as `pod orders-0`.
+    pub endpoint: Option<String>,
+    /// Last measured round trip, in milliseconds.
+    pub rtt_ms: Option<f64>,
+    /// When the round trip was measured.
+    pub measured: Option<Timestamp>,
+    /// When the next attempt is due.
+    pub retry_at: Option<Timestamp>,
+}
+
+/// Third fact: the target itself.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "bindings", derive(ts_rs::TS))]
+pub struct TargetFact {
+    /// Proved or not.
+    pub state: TargetState,
+    /// When it was last proved or disproved.
+    pub checked: Option<Timestamp>,
+    /// Until when the proof counts as fresh.
+    pub fresh_until: Option<Timestamp>,
+}
+
+/// Clients of a forward.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "bindings", derive(ts_rs::TS))]
+pub struct Connections {
+    /// Being carried now.
+    pub open: u32,
+    /// Accepted and waiting for a session.
+    pub held: u32,
+    /// Accepted since the engine started.
+    #[cfg_attr(feature = "bindings", ts(type = "number"))]
+    pub total: u64,
+}
+
+/// Bytes carried.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "bindings", derive(ts_rs::TS))]
+pub struct Bytes {
+    /// From clients to the target.
+    #[cfg_attr(feature = "bindings", ts(type = "number"))]
+    pub up: u64,
+    /// From the target to clients.
+    #[cfg_attr(feature = "bindings", ts(type = "number"))]
+    pub down: u64,
+}
+
+/// How one forward stands, for a glance.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Standing {
+    /// A person has to act, or the port is taken.
+    Broken,
+    /// The other side is away, or the target fails.
+    Waiting,
+    /// Connecting for the first time, closing, or not freshly proved.
+    Unproved,
+    /// All three facts hold, with fresh proof.
+    Serving,
+    /// Switched off.
+    Off,
+}
+
+impl Forward {
+    /// How it stands at `now`: serving only when all three facts hold and the
+    /// proof of the target is still fresh.
+    #[must_use]
+    pub fn standing(&self, now: Timestamp) -> Standing {
+        if self.state == ForwardState::Stopped {
+            return Standing::Off;
+        }
+        if self.state == ForwardState::Failed || self.listener.state == ListenerState::Conflict {
+            return Standing::Broken;
+        }
+        match self.state {
+            ForwardState::BackingOff | ForwardState::Degraded => Standing::Waiting,
+            ForwardState::Running
+                if self.listener.state == ListenerState::Listening
+                    && self.tunnel.state == TunnelState::Up
+                    && self.target_health.state == TargetState::Healthy
+                    && self.target_health.fresh_until.is_some_and(|until| now <= until) =>
+            {
+                Standing::Serving
+            }
+            _ => Standing::Unproved,
+        }
+    }
+
+    /// The word people see for it: never "active", never green without proof.
+    #[must_use]
+    pub fn word(&self, now: Timestamp) -> &'static str {
+        match (self.standing(now), self.state) {
+            (Standing::Off, _) => "off",
+            (_, ForwardState::Stopping) => "draining",
+            (Standing::Broken, _) => "broken",
+            (Standing::Waiting, ForwardState::Degraded) => "degraded",
+            (Standing::Waiting, _) => "waiting",
+            (Standing::Serving, _) => "serving",
+            (Standing::Unproved, ForwardState::Running) => "unproved",
+            (Standing::Unproved, _) => "connecting",
+        }
+    }
+}
+
+impl Snapshot {
+    /// How the whole stands at `now`: the worst of the forwards switched on.
+    #[must_use]
+    pub fn overall(&self, now: Timestamp) -> Overall {
+        match self.forwards.iter().map(|forward| forward.standing(now)).min() {
+            None | Some(Standing::Off) => Overall::Idle,
+            Some(Standing::Serving) => Overall::Ok,
+            Some(Standing::Unproved) => Overall::Busy,
+            Some(Standing::Waiting) => Overall::Degraded,
+            Some(Standing::Broken) => Overall::Failed,
+        }
+    }
+
+    /// The one sentence of header and tray, such as `5 serving · 2 waiting · 1 off`.
+    #[must_use]
+    pub fn summary(&self, now: Timestamp) -> String {
+        let words = ["serving", "unproved", "connecting", "degraded", "waiting", "broken", "draining", "off"];
+        let parts: Vec<String> = words
+            .iter()
+            .filter_map(|word| {
+                let count = self.forwards.iter().filter(|f| f.word(now) == *word).count();
+                (count > 0).then(|| format!("{count} {word}"))
+            })
+            .collect();
+        if parts.is_empty() { "no forwards yet".to_owned() } else { parts.join(" · ") }
+    }
+}

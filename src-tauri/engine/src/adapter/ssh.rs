@@ -1,0 +1,1 @@
+//! Owns the way behind SSH hosts.

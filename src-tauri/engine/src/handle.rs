@@ -1,0 +1,172 @@
+//! Owns what the outside holds of a running engine: commands down, snapshot and events up.
+//!
+//! Tray, window, control API and command line all use this and nothing else.
+
+use crate::registry::{LeaseInfo, Registry};
+use localport_core::command::{Command, Done, Refusal};
+use localport_core::event::Event;
+use localport_core::snapshot::Snapshot;
+use localport_core::time::Timestamp;
+use serde::Serialize;
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, SystemTime};
+use tokio::sync::{broadcast, mpsc, oneshot, watch};
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+/// Events kept for those who come later; at a few hundred bytes each, under 1 MiB.
+pub(crate) const HISTORY: usize = 2_000;
+
+/// A running engine. Clones are equal; the engine runs until it is told to quit.
+#[derive(Clone)]
+pub struct EngineHandle {
+    pub(crate) requests: mpsc::Sender<Request>,
+    pub(crate) snapshot: watch::Receiver<Arc<Snapshot>>,
+    pub(crate) events: broadcast::Sender<Arc<Event>>,
+    pub(crate) history: Arc<Mutex<VecDeque<Arc<Event>>>>,
+    pub(crate) watchers: Arc<watch::Sender<usize>>,
+    pub(crate) quit: CancellationToken,
+    pub(crate) stopped: watch::Receiver<Option<Stopped>>,
+    pub(crate) registry: Registry,
+    pub(crate) clock: Clock,
+}
+
+/// What reaches the engine's loop.
+pub(crate) enum Request {
+    Command(Command, oneshot::Sender<Result<Done, Refusal>>),
+    Fresh(oneshot::Sender<Arc<Snapshot>>),
+}
+
+/// How the engine ended.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Stopped {
+    /// How long it took, in milliseconds.
+    pub took_ms: u64,
+    /// Names of what had to be forced.
+    pub forced: Vec<String>,
+    /// Names of what is still held.
+    pub left: Vec<String>,
+}
+
+/// Wall-clock time that never runs backwards: the wall clock at the start plus
+/// monotonic time since.
+#[derive(Clone, Copy, Debug)]
+pub struct Clock {
+    wall: Timestamp,
+    start: Instant,
+}
+
+impl Clock {
+    /// A clock that starts now.
+    #[must_use]
+    pub fn start() -> Self {
+        let since_epoch = SystemTime::now()
+            .duration_since(SystemTime::UNIX_EPOCH)
+            .unwrap_or(Duration::ZERO);
+        Self { wall: Timestamp::default() + since_epoch, start: Instant::now() }
+    }
+
+    /// This moment.
+    #[must_use]
+    pub fn now(&self) -> Timestamp {
+        self.wall + self.start.elapsed()
+    }
+
+    /// The runtime's instant for `at`; this moment when `at` has passed.
+    #[must_use]
+    pub fn instant(&self, at: Timestamp) -> Instant {
+        Instant::now() + at.since(self.now())
+    }
+}
+
+impl EngineHandle {
+    /// What is. The receiver is marked changed whenever something visible changes;
+    /// byte counters alone change it only while a [`TrafficWatch`] is held.
+    #[must_use]
+    pub fn snapshot(&self) -> watch::Receiver<Arc<Snapshot>> {
+        self.snapshot.clone()
+    }
+
+    /// What is, with the byte counters of this moment. After the engine's end, the
+    /// last snapshot.
+    pub async fn fresh(&self) -> Arc<Snapshot> {
+        let (reply, answer) = oneshot::channel();
+        if self.requests.send(Request::Fresh(reply)).await.is_ok()
+            && let Ok(snapshot) = answer.await
+        {
+            return snapshot;
+        }
+        self.snapshot.borrow().clone()
+    }
+
+    /// What happens from now on. A receiver that lags reads the snapshot again.
+    #[must_use]
+    pub fn events(&self) -> broadcast::Receiver<Arc<Event>> {
+        self.events.subscribe()
+    }
+
+    /// What happened, oldest first, at most the last 2,000 events.
+    #[must_use]
+    pub fn history(&self) -> Vec<Arc<Event>> {
+        self.history.lock().unwrap_or_else(PoisonError::into_inner).iter().cloned().collect()
+    }
+
+    /// Asks for `command` and waits until the engine has taken it on.
+    ///
+    /// # Errors
+    /// The [`Refusal`] when the command cannot apply; nothing happened then.
+    pub async fn command(&self, command: Command) -> Result<Done, Refusal> {
+        let (reply, answer) = oneshot::channel();
+        if self.requests.send(Request::Command(command, reply)).await.is_err() {
+            return Err(Refusal::Quitting);
+        }
+        answer.await.unwrap_or(Err(Refusal::Quitting))
+    }
+
+    /// Keeps the byte counters of the snapshot fresh, once a second, while it is held.
+    #[must_use]
+    pub fn watch_traffic(&self) -> TrafficWatch {
+        self.watchers.send_modify(|count| *count += 1);
+        TrafficWatch { watchers: self.watchers.clone() }
+    }
+
+    /// Begins the end: listeners close, open connections get their time, everything is
+    /// released. Asking twice is asking once.
+    pub fn quit(&self) {
+        self.quit.cancel();
+    }
+
+    /// Waits for the end and says how it went.
+    pub async fn stopped(&self) -> Stopped {
+        let mut stopped = self.stopped.clone();
+        match stopped.wait_for(Option::is_some).await {
+            Ok(report) => report.clone().unwrap_or_default(),
+            // The engine's task is gone without a report: it panicked.
+            Err(_) => Stopped { forced: vec!["engine".to_owned()], ..Stopped::default() },
+        }
+    }
+
+    /// Everything the engine holds now.
+    #[must_use]
+    pub fn resources(&self) -> Vec<LeaseInfo> {
+        self.registry.list()
+    }
+
+    /// The engine's clock.
+    #[must_use]
+    pub fn clock(&self) -> Clock {
+        self.clock
+    }
+}
+
+/// Interest in live byte counters; dropping it ends the interest.
+pub struct TrafficWatch {
+    watchers: Arc<watch::Sender<usize>>,
+}
+
+impl Drop for TrafficWatch {
+    fn drop(&mut self) {
+        self.watchers.send_modify(|count| *count -= 1);
+    }
+}

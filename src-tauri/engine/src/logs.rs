@@ -1,0 +1,1 @@
+//! Owns the logs: a bounded file and the lines of each forward.

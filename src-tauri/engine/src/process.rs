@@ -1,0 +1,1 @@
+//! Owns child processes: how they start, how they are known again, how they end.

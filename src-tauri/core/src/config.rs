@@ -6,6 +6,6 @@ mod model;
 
 pub use diagnostic::{Diagnostic, Severity};
 pub use model::{
-    ClusterHealth, Config, DEFAULT_HOLD, ForwardSpec, HealthCheck, HealthCheckKind, KubeResource, KubeTarget,
-    PortRef, RestartPolicy, Secret, SshTarget, Target,
+    ClusterHealth, Config, DEFAULT_HOLD, ForwardSpec, HealthCheck, HealthCheckKind, KubeResource,
+    KubeTarget, PortRef, RestartPolicy, Secret, SshTarget, Target,
 };

@@ -1,1 +1,542 @@
-//! placeholder
+//! Owns a forward's state machine: what to do next, decided without doing it.
+//!
+//! Receives inputs (a person's wish, a session's fate, proof of the target), emits
+//! the next state and the outputs that the supervisor performs. Each attempt at a
+//! session has a generation; what an older generation reports is dropped.
+
+use crate::backoff;
+use crate::config::RestartPolicy;
+use crate::problem::{Code, Problem, Remedy};
+use crate::snapshot::{ForwardState, TunnelState};
+use crate::time::Timestamp;
+use std::time::Duration;
+
+/// How long to wait before trying again what a person has to mend: long enough to
+/// spare a host that counts failed logins, short enough to notice the mending.
+pub const PERSON_RETRY: Duration = Duration::from_secs(60);
+
+/// Where a forward is in its life. A variant holds only what is true in it.
+#[derive(Clone, Debug, PartialEq)]
+pub enum State {
+    /// Switched off; nothing is held.
+    Stopped {
+        /// The last attempt's number, so that the next start outnumbers it.
+        attempt: Attempt,
+    },
+    /// A session is being opened.
+    Starting {
+        /// This attempt.
+        attempt: Attempt,
+        /// Why the attempt before failed, if one failed.
+        last: Option<Problem>,
+    },
+    /// A session is up and nothing speaks against the target.
+    Running {
+        /// The attempt that led here.
+        attempt: Attempt,
+    },
+    /// A session is up, but the target fails.
+    Degraded {
+        /// The attempt that led here.
+        attempt: Attempt,
+        /// What the target did.
+        problem: Problem,
+    },
+    /// No session; the next attempt is due at `until`.
+    BackingOff {
+        /// The attempt that failed.
+        attempt: Attempt,
+        /// When the next one is due.
+        until: Timestamp,
+        /// Why it failed.
+        problem: Problem,
+    },
+    /// No session, and a person has to act.
+    Failed {
+        /// The attempt that failed.
+        attempt: Attempt,
+        /// When it is tried again all the same; never, when the restart policy ended it.
+        until: Option<Timestamp>,
+        /// Why it failed.
+        problem: Problem,
+    },
+    /// Open connections finish; commands meanwhile only edit where it goes then.
+    Stopping {
+        /// The last attempt.
+        attempt: Attempt,
+        /// What comes after.
+        then: Then,
+    },
+}
+
+/// What comes after stopping.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Then {
+    /// Stay off.
+    Stop,
+    /// Start again: it was switched on meanwhile.
+    Start,
+}
+
+/// The number of an attempt, and how many went by without proof.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Attempt {
+    /// Rises with every attempt of the forward's life.
+    pub generation: u64,
+    /// Attempts that ended since the target was last proved.
+    pub unproved: u32,
+}
+
+/// What can happen to a forward.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Input {
+    /// Switch on.
+    Start,
+    /// Switch off.
+    Stop,
+    /// New session, same listener.
+    Restart,
+    /// Whatever waits is due now: a person's click, a wake, a network change.
+    RetryNow,
+    /// The time an output asked for has come.
+    Due,
+    /// The attempt led to a session.
+    Opened {
+        /// Whose it is.
+        generation: u64,
+    },
+    /// The attempt failed.
+    OpenFailed {
+        /// Whose it is.
+        generation: u64,
+        /// Why.
+        problem: Problem,
+    },
+    /// The session ended by itself.
+    Lost {
+        /// Whose it is.
+        generation: u64,
+        /// Why.
+        problem: Problem,
+    },
+    /// The target was proved through the session.
+    Proved {
+        /// Whose it is.
+        generation: u64,
+    },
+    /// The target refused or did not answer.
+    Disproved {
+        /// Whose it is.
+        generation: u64,
+        /// What it did.
+        problem: Problem,
+    },
+    /// Listener and connections are gone.
+    Drained,
+}
+
+/// What the supervisor has to do.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Output {
+    /// Bind the local port and accept.
+    Listen,
+    /// Open a session with this generation, abandoning any older attempt.
+    Open {
+        /// The attempt's number.
+        generation: u64,
+    },
+    /// Drop the session, or the attempt at one.
+    Close,
+    /// Close the listener, let open connections finish, then report `Drained`.
+    Drain,
+    /// Report `Due` at this time; replaces an earlier wish.
+    WakeAt(Timestamp),
+}
+
+/// What a decision may depend on besides state and input.
+#[derive(Clone, Copy, Debug)]
+pub struct Conditions<'a> {
+    /// This moment.
+    pub now: Timestamp,
+    /// When to give up and how long to wait.
+    pub policy: &'a RestartPolicy,
+    /// A number in 0..1, drawn by the caller.
+    pub jitter: f64,
+}
+
+impl Default for State {
+    fn default() -> Self {
+        State::Stopped { attempt: Attempt::default() }
+    }
+}
+
+/// The next state and what to do, for `input` in `state`.
+#[must_use]
+pub fn step(state: State, input: Input, on: Conditions<'_>) -> (State, Vec<Output>) {
+    use State::{BackingOff, Degraded, Failed, Running, Starting, Stopped, Stopping};
+
+    let attempt = state.attempt();
+    match (state, input) {
+        // A person's wishes.
+        (Stopped { .. }, Input::Start) => {
+            let fresh = Attempt { unproved: 0, ..attempt };
+            let (state, mut outputs) = open(fresh, None);
+            outputs.insert(0, Output::Listen);
+            (state, outputs)
+        }
+        (Stopping { .. }, Input::Start | Input::Restart) => {
+            (Stopping { attempt, then: Then::Start }, vec![])
+        }
+        (Stopping { .. }, Input::Stop) => (Stopping { attempt, then: Then::Stop }, vec![]),
+        (state @ Stopped { .. }, Input::Stop) => (state, vec![]),
+        (_, Input::Stop) => (Stopping { attempt, then: Then::Stop }, vec![Output::Drain]),
+        (Stopping { then, .. }, Input::Drained) => drained(attempt, then),
+        (Starting { .. } | Running { .. } | Degraded { .. }, Input::Restart)
+        | (BackingOff { .. } | Failed { .. }, Input::Restart) => {
+            let (state, mut outputs) = open(Attempt { unproved: 0, ..attempt }, None);
+            outputs.insert(0, Output::Close);
+            (state, outputs)
+        }
+
+        // Waiting for the next attempt. A person's click and a start of what waits
+        // spend no attempt of the restart policy.
+        (BackingOff { problem, .. }, Input::Due) => open(attempt, Some(problem)),
+        (Failed { problem, until: Some(_), .. }, Input::Due) => open(attempt, Some(problem)),
+        (BackingOff { problem, .. } | Failed { problem, .. }, Input::RetryNow | Input::Start) => {
+            open(Attempt { unproved: 0, ..attempt }, Some(problem))
+        }
+
+        // What an older attempt reports is history.
+        (state, input) if input.generation().is_some_and(|g| g != attempt.generation) => {
+            (state, vec![])
+        }
+
+        // A session's fate.
+        (Starting { .. }, Input::Opened { .. }) => (Running { attempt }, vec![]),
+        (Starting { .. }, Input::OpenFailed { problem, .. }) => failed(attempt, problem, on),
+        (Running { .. } | Degraded { .. }, Input::Lost { problem, .. }) => {
+            let (state, mut outputs) = failed(attempt, problem, on);
+            outputs.insert(0, Output::Close);
+            (state, outputs)
+        }
+
+        // The target: only proof resets the count of attempts.
+        (Running { .. } | Degraded { .. }, Input::Proved { .. }) => {
+            (Running { attempt: Attempt { unproved: 0, ..attempt } }, vec![])
+        }
+        (Running { .. } | Degraded { .. }, Input::Disproved { problem, .. }) => {
+            (Degraded { attempt, problem }, vec![])
+        }
+
+        (state, _) => (state, vec![]),
+    }
+}
+
+fn open(attempt: Attempt, last: Option<Problem>) -> (State, Vec<Output>) {
+    let attempt = Attempt { generation: attempt.generation + 1, ..attempt };
+    let outputs = vec![Output::Open { generation: attempt.generation }];
+    (State::Starting { attempt, last }, outputs)
+}
+
+fn drained(attempt: Attempt, then: Then) -> (State, Vec<Output>) {
+    match then {
+        Then::Stop => (State::Stopped { attempt }, vec![Output::Close]),
+        Then::Start => {
+            let (state, mut outputs) = open(Attempt { unproved: 0, ..attempt }, None);
+            outputs.splice(0..0, [Output::Close, Output::Listen]);
+            (state, outputs)
+        }
+    }
+}
+
+fn failed(attempt: Attempt, problem: Problem, on: Conditions<'_>) -> (State, Vec<Output>) {
+    let attempt = Attempt { unproved: attempt.unproved.saturating_add(1), ..attempt };
+    if let Some(problem) = policy_ends(attempt, &problem, on.policy) {
+        return (State::Failed { attempt, until: None, problem }, vec![]);
+    }
+    match problem.code.remedy() {
+        Remedy::Person => {
+            let until = on.now + PERSON_RETRY;
+            let state = State::Failed { attempt, until: Some(until), problem };
+            (state, vec![Output::WakeAt(until)])
+        }
+        Remedy::Retry => {
+            let until = on.now + backoff::delay(on.policy, attempt.unproved, on.jitter);
+            (State::BackingOff { attempt, until, problem }, vec![Output::WakeAt(until)])
+        }
+    }
+}
+
+fn policy_ends(attempt: Attempt, problem: &Problem, policy: &RestartPolicy) -> Option<Problem> {
+    let hint = "Mend the cause, then switch the forward on again with `localport restart`";
+    if !policy.enabled {
+        let sentence = format!("{}; `restart_policy` is switched off", problem.sentence);
+        return Some(Problem::new(Code::AttemptsUsedUp, sentence, hint));
+    }
+    let limit = policy.max_attempts?;
+    (attempt.unproved > limit).then(|| {
+        let sentence = format!("{}; all `{limit}` attempts are used up", problem.sentence);
+        Problem::new(Code::AttemptsUsedUp, sentence, hint)
+    })
+}
+
+impl State {
+    /// The last attempt's number and count.
+    #[must_use]
+    pub fn attempt(&self) -> Attempt {
+        match self {
+            State::Stopped { attempt }
+            | State::Starting { attempt, .. }
+            | State::Running { attempt }
+            | State::Degraded { attempt, .. }
+            | State::BackingOff { attempt, .. }
+            | State::Failed { attempt, .. }
+            | State::Stopping { attempt, .. } => *attempt,
+        }
+    }
+
+    /// Whether the forward is switched on, or will be.
+    #[must_use]
+    pub fn wanted(&self) -> bool {
+        !matches!(self, State::Stopped { .. } | State::Stopping { then: Then::Stop, .. })
+    }
+
+    /// What is wrong, if something is.
+    #[must_use]
+    pub fn problem(&self) -> Option<&Problem> {
+        match self {
+            State::Starting { last, .. } => last.as_ref(),
+            State::Degraded { problem, .. }
+            | State::BackingOff { problem, .. }
+            | State::Failed { problem, .. } => Some(problem),
+            State::Stopped { .. } | State::Running { .. } | State::Stopping { .. } => None,
+        }
+    }
+
+    /// When the next attempt is due.
+    #[must_use]
+    pub fn retry_at(&self) -> Option<Timestamp> {
+        match self {
+            State::BackingOff { until, .. } => Some(*until),
+            State::Failed { until, .. } => *until,
+            _ => None,
+        }
+    }
+
+    /// The state as the snapshot names it. An attempt that follows a failure still
+    /// counts as backing off, so that what people see does not flicker.
+    #[must_use]
+    pub fn name(&self) -> ForwardState {
+        match self {
+            State::Stopped { .. } => ForwardState::Stopped,
+            State::Starting { last: None, .. } => ForwardState::Starting,
+            State::Starting { last: Some(problem), .. } => match problem.code.remedy() {
+                Remedy::Person => ForwardState::Failed,
+                Remedy::Retry => ForwardState::BackingOff,
+            },
+            State::Running { .. } => ForwardState::Running,
+            State::Degraded { .. } => ForwardState::Degraded,
+            State::BackingOff { .. } => ForwardState::BackingOff,
+            State::Failed { .. } => ForwardState::Failed,
+            State::Stopping { .. } => ForwardState::Stopping,
+        }
+    }
+
+    /// The second fact as the snapshot names it.
+    #[must_use]
+    pub fn tunnel(&self) -> TunnelState {
+        match self {
+            State::Stopped { .. } => TunnelState::Off,
+            State::Starting { .. } => TunnelState::Connecting,
+            State::Running { .. } | State::Degraded { .. } => TunnelState::Up,
+            State::BackingOff { .. } | State::Failed { .. } => TunnelState::Down,
+            State::Stopping { .. } => TunnelState::Off,
+        }
+    }
+}
+
+impl Input {
+    fn generation(&self) -> Option<u64> {
+        match self {
+            Input::Opened { generation }
+            | Input::OpenFailed { generation, .. }
+            | Input::Lost { generation, .. }
+            | Input::Proved { generation }
+            | Input::Disproved { generation, .. } => Some(*generation),
+            Input::Start
+            | Input::Stop
+            | Input::Restart
+            | Input::RetryNow
+            | Input::Due
+            | Input::Drained => None,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    const NOW: Timestamp = Timestamp(1_000_000);
+
+    fn away() -> Problem {
+        Problem::new(Code::SshUnreachable, "`bastion` does not answer", "Check the VPN")
+    }
+
+    fn refused() -> Problem {
+        Problem::new(Code::SshAuthRefused, "`bastion` refused every key", "Add the key")
+    }
+
+    fn on(policy: &RestartPolicy) -> Conditions<'_> {
+        Conditions { now: NOW, policy, jitter: 0.0 }
+    }
+
+    fn run(inputs: impl IntoIterator<Item = Input>) -> (State, Vec<Output>) {
+        inputs.into_iter().fold((State::default(), vec![]), |(state, _), input| {
+            step(state, input, on(&RestartPolicy::PATIENT))
+        })
+    }
+
+    #[test]
+    fn switching_on_listens_before_it_opens() {
+        let (state, outputs) = run([Input::Start]);
+        assert_eq!(outputs, [Output::Listen, Output::Open { generation: 1 }]);
+        assert_eq!(state.name(), ForwardState::Starting);
+    }
+
+    #[test]
+    fn a_lost_session_backs_off_and_keeps_the_listener() {
+        let (state, outputs) = run([
+            Input::Start,
+            Input::Opened { generation: 1 },
+            Input::Lost { generation: 1, problem: away() },
+        ]);
+        let until = NOW + Duration::from_millis(500);
+        assert_eq!(outputs, [Output::Close, Output::WakeAt(until)]);
+        assert_eq!(state.retry_at(), Some(until));
+        assert_eq!(state.tunnel(), TunnelState::Down);
+    }
+
+    #[test]
+    fn only_proof_resets_the_backoff() {
+        let attempt = |generation| {
+            [Input::Due, Input::Opened { generation }, Input::Lost { generation, problem: away() }]
+        };
+        let mut inputs = vec![
+            Input::Start,
+            Input::Opened { generation: 1 },
+            Input::Lost { generation: 1, problem: away() },
+        ];
+        inputs.extend(attempt(2));
+        inputs.extend(attempt(3));
+        let (state, _) = run(inputs.clone());
+        assert_eq!(state.attempt().unproved, 3);
+        assert_eq!(state.retry_at(), Some(NOW + Duration::from_secs(2)));
+
+        inputs.insert(inputs.len() - 1, Input::Proved { generation: 3 });
+        let (state, _) = run(inputs);
+        assert_eq!(state.attempt().unproved, 1);
+        assert_eq!(state.retry_at(), Some(NOW + Duration::from_millis(500)));
+    }
+
+    #[test]
+    fn a_late_report_of_an_old_generation_is_dropped() {
+        let (before, _) = run([Input::Start, Input::Restart, Input::Opened { generation: 2 }]);
+        let (after, outputs) = step(
+            before.clone(),
+            Input::Lost { generation: 1, problem: away() },
+            on(&RestartPolicy::PATIENT),
+        );
+        assert_eq!((after, outputs), (before, vec![]));
+    }
+
+    #[test]
+    fn what_a_person_must_mend_is_tried_slowly_and_at_once_when_asked() {
+        let (state, outputs) =
+            run([Input::Start, Input::OpenFailed { generation: 1, problem: refused() }]);
+        assert_eq!(state.name(), ForwardState::Failed);
+        assert_eq!(outputs, [Output::WakeAt(NOW + PERSON_RETRY)]);
+        let (state, outputs) = step(state, Input::RetryNow, on(&RestartPolicy::PATIENT));
+        assert_eq!(outputs, [Output::Open { generation: 2 }]);
+        assert_eq!(state.problem(), Some(&refused()));
+    }
+
+    #[test]
+    fn a_restart_policy_ends_after_its_attempts_and_a_person_can_start_over() {
+        let policy = RestartPolicy { max_attempts: Some(2), ..RestartPolicy::PATIENT };
+        let mut state = step(State::default(), Input::Start, on(&policy)).0;
+        for generation in 1..=3 {
+            let input = Input::OpenFailed { generation, problem: away() };
+            state = step(state, input, on(&policy)).0;
+            state = step(state, Input::Due, on(&policy)).0;
+        }
+        assert_eq!(state.problem().map(|p| p.code), Some(Code::AttemptsUsedUp));
+        assert_eq!(state.retry_at(), None);
+        let (state, outputs) = step(state, Input::RetryNow, on(&policy));
+        assert_eq!(outputs, [Output::Open { generation: 4 }]);
+        assert_eq!(state.attempt().unproved, 0);
+    }
+
+    #[test]
+    fn commands_while_stopping_only_edit_the_destination() {
+        let (state, outputs) = run([Input::Start, Input::Stop]);
+        assert_eq!(outputs, [Output::Drain]);
+        let (state, outputs) = step(state, Input::Start, on(&RestartPolicy::PATIENT));
+        assert!(outputs.is_empty());
+        let (state, outputs) = step(state, Input::Drained, on(&RestartPolicy::PATIENT));
+        assert_eq!(outputs, [Output::Close, Output::Listen, Output::Open { generation: 2 }]);
+        assert_eq!(state.name(), ForwardState::Starting);
+    }
+
+    fn input() -> impl Strategy<Value = Input> {
+        prop_oneof![
+            Just(Input::Start),
+            Just(Input::Stop),
+            Just(Input::Restart),
+            Just(Input::RetryNow),
+            Just(Input::Due),
+            Just(Input::Drained),
+            (0..6u64).prop_map(|generation| Input::Opened { generation }),
+            (0..6u64).prop_map(|generation| Input::OpenFailed { generation, problem: away() }),
+            (0..6u64).prop_map(|generation| Input::Lost { generation, problem: refused() }),
+            (0..6u64).prop_map(|generation| Input::Proved { generation }),
+            (0..6u64).prop_map(|generation| Input::Disproved { generation, problem: away() }),
+        ]
+    }
+
+    proptest! {
+        /// Whatever comes in whatever order: generations never fall, the listener is
+        /// asked for exactly while the forward is on, and every wait has an end.
+        #[test]
+        fn any_sequence_keeps_its_promises(inputs in prop::collection::vec(input(), 0..60)) {
+            let mut state = State::default();
+            let mut listening = false;
+            for input in inputs {
+                let before = state.attempt().generation;
+                // The supervisor reports `Drained` only after it was asked to drain.
+                if input == Input::Drained && !matches!(state, State::Stopping { .. }) {
+                    continue;
+                }
+                let (next, outputs) = step(state, input, on(&RestartPolicy::PATIENT));
+                prop_assert!(next.attempt().generation >= before);
+                for output in &outputs {
+                    match output {
+                        Output::Listen => { prop_assert!(!listening); listening = true; }
+                        Output::Drain => { prop_assert!(listening); listening = false; }
+                        Output::Open { generation } => {
+                            prop_assert_eq!(*generation, next.attempt().generation);
+                        }
+                        Output::Close | Output::WakeAt(_) => {}
+                    }
+                }
+                let on_state = !matches!(next, State::Stopped { .. } | State::Stopping { .. });
+                prop_assert_eq!(listening, on_state);
+                if matches!(next, State::BackingOff { .. }) {
+                    prop_assert!(next.retry_at().is_some());
+                }
+                state = next;
+            }
+        }
+    }
+}

@@ -351,7 +351,16 @@ impl Snapshot {
     /// The one sentence of header and tray, such as `5 serving · 2 waiting · 1 off`.
     #[must_use]
     pub fn summary(&self, now: Timestamp) -> String {
-        let words = ["serving", "unproved", "connecting", "degraded", "waiting", "broken", "draining", "off"];
+        let words = [
+            "serving",
+            "unproved",
+            "connecting",
+            "degraded",
+            "waiting",
+            "broken",
+            "draining",
+            "off",
+        ];
         let parts: Vec<String> = words
             .iter()
             .filter_map(|word| {

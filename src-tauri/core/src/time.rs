@@ -8,7 +8,9 @@ use std::time::Duration;
 ///
 /// The engine derives it from the wall clock at its start plus monotonic time
 /// since, so that a clock set back by hand never makes an age negative.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
+)]
 #[cfg_attr(feature = "bindings", derive(ts_rs::TS))]
 #[serde(transparent)]
 pub struct Timestamp(#[cfg_attr(feature = "bindings", ts(type = "number"))] pub u64);

@@ -22,8 +22,9 @@ impl Home {
     /// # Errors
     /// When the user has no home directory.
     pub fn find() -> io::Result<Self> {
-        let user = dirs::home_dir()
-            .ok_or_else(|| io::Error::new(io::ErrorKind::NotFound, "the user has no home directory"))?;
+        let user = dirs::home_dir().ok_or_else(|| {
+            io::Error::new(io::ErrorKind::NotFound, "the user has no home directory")
+        })?;
         if let Some(root) = env::var_os("LOCALPORT_HOME").filter(|root| !root.is_empty()) {
             return Ok(Self::under(Path::new(&root), user));
         }
@@ -32,7 +33,8 @@ impl Home {
             .unwrap_or_else(|| user.join(".local/state"))
             .join("localport");
         // Without a runtime directory (macOS, bare logins) the state directory is as private.
-        let runtime = dirs::runtime_dir().map_or_else(|| state.join("run"), |dir| dir.join("localport"));
+        let runtime =
+            dirs::runtime_dir().map_or_else(|| state.join("run"), |dir| dir.join("localport"));
         Ok(Self { state, runtime, user })
     }
 

@@ -79,8 +79,7 @@ impl Registry {
         owner: impl Into<String>,
     ) -> Lease {
         let id = self.account.next.fetch_add(1, Ordering::Relaxed);
-        let entry =
-            Entry { kind, name: name.into(), owner: owner.into(), since: Instant::now() };
+        let entry = Entry { kind, name: name.into(), owner: owner.into(), since: Instant::now() };
         self.entries().insert(id, entry);
         Lease { id, registry: self.clone() }
     }

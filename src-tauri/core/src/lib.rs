@@ -6,6 +6,7 @@
 //! Time is always an argument.
 
 pub mod backoff;
+pub mod bridge;
 pub mod command;
 pub mod config;
 pub mod event;

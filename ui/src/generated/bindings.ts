@@ -1,0 +1,503 @@
+// Written from the Rust types by tests/suites/bindings.rs. Do not edit.
+
+/**
+ * Bytes carried.
+ */
+export type Bytes = {
+/**
+ * From clients to the target.
+ */
+up: number,
+/**
+ * From the target to clients.
+ */
+down: number, };
+
+/**
+ * Stable names of every problem. The text form is what JSON carries.
+ */
+export type Code = "port-in-use" | "port-privileged" | "bind-address" | "out-of-files" | "hold-expired" | "ssh-missing" | "ssh-unknown-host" | "ssh-unreachable" | "ssh-host-key-unknown" | "ssh-host-key-changed" | "ssh-auth-refused" | "ssh-key-file" | "ssh-lost" | "ssh-frozen" | "ssh-forwarding-forbidden" | "ssh-failed" | "kube-config" | "kube-context" | "kube-login-plugin" | "kube-unreachable" | "kube-unauthorized" | "kube-forbidden" | "kube-not-found" | "kube-no-ready-pod" | "kube-no-selector" | "kube-external-name" | "kube-port" | "kube-lost" | "kube-overloaded" | "kube-tls" | "kube-failed" | "target-refused" | "target-timeout" | "config-invalid" | "attempts-used-up" | "internal";
+
+/**
+ * What is wanted of the engine.
+ */
+export type Command = { "command": "start", "selector": Selector } | { "command": "stop", "selector": Selector } | { "command": "restart", "selector": Selector } | { "command": "retry_now", "selector": Selector } | { "command": "trust_host_key", "selector": string };
+
+/**
+ * Where the configuration came from and what is wrong with it.
+ */
+export type ConfigView = {
+/**
+ * The files read; empty when none was found.
+ */
+files: Array<string>,
+/**
+ * Places looked at when none was found, first choice first.
+ */
+searched: Array<string>,
+/**
+ * All problems, errors and warnings.
+ */
+diagnostics: Array<Diagnostic>, };
+
+/**
+ * Clients of a forward.
+ */
+export type Connections = {
+/**
+ * Being carried now.
+ */
+open: number,
+/**
+ * Accepted and waiting for a session.
+ */
+held: number,
+/**
+ * Accepted since the engine started.
+ */
+total: number, };
+
+/**
+ * One place that forwards go through.
+ */
+export type Context = {
+/**
+ * Name of the kubeconfig context, or the SSH destination.
+ */
+name: string,
+/**
+ * What it is.
+ */
+technology: Technology,
+/**
+ * Forwards switched on that go through it.
+ */
+forwards: number,
+/**
+ * Those of them whose tunnel is up.
+ */
+up: number,
+/**
+ * The problem that its forwards share, if they share one.
+ */
+problem: Problem | null, };
+
+/**
+ * Why something that the window asked for did not happen.
+ */
+export type Declined = { "declined": "command",
+/**
+ * Why, for programs.
+ */
+refusal: Refusal,
+/**
+ * Why, for people.
+ */
+sentence: string, } | { "declined": "clipboard",
+/**
+ * Why, for people.
+ */
+sentence: string, };
+
+/**
+ * One complaint, with its place, the rule it breaks and what to do.
+ */
+export type Diagnostic = {
+/**
+ * How bad it is.
+ */
+severity: Severity,
+/**
+ * Stable name of the rule, such as `unknown-key`.
+ */
+code: string,
+/**
+ * The file, as it was named.
+ */
+file: string,
+/**
+ * Line, from 1.
+ */
+line: number,
+/**
+ * Column in characters, from 1.
+ */
+column: number,
+/**
+ * One sentence with the value in backticks.
+ */
+message: string,
+/**
+ * What to do about it.
+ */
+hint: string, };
+
+/**
+ * What a command did.
+ */
+export type Done = {
+/**
+ * Names of the forwards the command applied to.
+ */
+forwards: Array<string>,
+/**
+ * One sentence more, where there is something to say.
+ */
+message: string | null, };
+
+/**
+ * One thing that happened.
+ */
+export type Event = {
+/**
+ * Rises by one with each event of this engine's life; a gap means events were missed.
+ */
+seq: number,
+/**
+ * When.
+ */
+at: Timestamp,
+/**
+ * Name of the forward it is about, if it is about one.
+ */
+forward: string | null, } & ({ "kind": "phase",
+/**
+ * The phase entered.
+ */
+phase: Phase, } | { "kind": "state",
+/**
+ * The state left.
+ */
+from: ForwardState,
+/**
+ * The state entered.
+ */
+to: ForwardState,
+/**
+ * Why, where something is wrong.
+ */
+problem: Problem | null, } | { "kind": "listening",
+/**
+ * Address and port, such as `127.0.0.1:5432`.
+ */
+local: string, } | { "kind": "listener_conflict",
+/**
+ * What holds it, and what can be done.
+ */
+problem: Problem, } | { "kind": "session_up",
+/**
+ * The way it takes, such as `ssh-mux`.
+ */
+path: string,
+/**
+ * Where it ends, such as `pod orders-0`.
+ */
+endpoint: string, } | { "kind": "session_lost",
+/**
+ * Why.
+ */
+problem: Problem, } | { "kind": "client_closed",
+/**
+ * The client's address.
+ */
+client: string,
+/**
+ * Why.
+ */
+problem: Problem, } | { "kind": "note",
+/**
+ * The line.
+ */
+text: string, });
+
+/**
+ * One forward.
+ */
+export type Forward = {
+/**
+ * Unique name.
+ */
+name: string,
+/**
+ * What carries it.
+ */
+technology: Technology,
+/**
+ * Kubernetes context or SSH destination it goes through.
+ */
+context: string,
+/**
+ * Tags from the configuration.
+ */
+tags: Array<string>,
+/**
+ * Description from the configuration.
+ */
+description: string | null,
+/**
+ * Whether it is switched on.
+ */
+wanted: boolean,
+/**
+ * Where it is in its life.
+ */
+state: ForwardState,
+/**
+ * Since when it is in that state.
+ */
+since: Timestamp,
+/**
+ * Local address for clients, such as `127.0.0.1:5432`.
+ */
+local: string,
+/**
+ * Target in words, such as `svc/orders:5432 · shop` or `wiki.internal:80`.
+ */
+target: string,
+/**
+ * First fact.
+ */
+listener: ListenerFact,
+/**
+ * Second fact.
+ */
+tunnel: TunnelFact,
+/**
+ * Third fact.
+ */
+target_health: TargetFact,
+/**
+ * Clients.
+ */
+connections: Connections,
+/**
+ * Bytes carried since the engine started.
+ */
+bytes: Bytes,
+/**
+ * What is wrong, if something is.
+ */
+problem: Problem | null, };
+
+/**
+ * Where a forward is in its life.
+ */
+export type ForwardState = "stopped" | "starting" | "running" | "degraded" | "backing-off" | "stopping" | "failed";
+
+/**
+ * First fact: the local port.
+ */
+export type ListenerFact = {
+/**
+ * Bound or not.
+ */
+state: ListenerState,
+/**
+ * Every address it is bound on.
+ */
+addresses: Array<string>, };
+
+/**
+ * First fact: the local port.
+ */
+export type ListenerState = "closed" | "listening" | "conflict";
+
+/**
+ * Where the engine is in its life.
+ */
+export type Phase = "starting" | "running" | "draining" | "stopped";
+
+/**
+ * What is wrong with a forward, a cluster or the engine.
+ */
+export type Problem = {
+/**
+ * Stable name for programs and for the troubleshooting page.
+ */
+code: Code,
+/**
+ * One sentence with the fact, literals in backticks, no final period.
+ */
+sentence: string,
+/**
+ * What the person can do about it.
+ */
+hint: string, };
+
+/**
+ * Why a command was not carried out.
+ */
+export type Refusal = { "error": "unknown_forward",
+/**
+ * The name asked for.
+ */
+name: string,
+/**
+ * The nearest known name.
+ */
+nearest: string | null, } | { "error": "unknown_tag",
+/**
+ * The tag asked for.
+ */
+tag: string, } | { "error": "quitting" } | { "error": "not_now",
+/**
+ * Why, in one sentence.
+ */
+sentence: string, };
+
+/**
+ * Which forwards a command is about.
+ */
+export type Selector = "all" | { "names": Array<string> } | { "tag": string };
+
+/**
+ * How bad it is.
+ */
+export type Severity = "error" | "warning";
+
+/**
+ * Everything there is to know at one moment.
+ */
+export type Snapshot = {
+/**
+ * Sequence number of the last event that this snapshot includes.
+ */
+seq: number,
+/**
+ * When it was written.
+ */
+at: Timestamp,
+/**
+ * The engine's version.
+ */
+version: string,
+/**
+ * The engine's process.
+ */
+pid: number,
+/**
+ * Where the engine is in its life.
+ */
+phase: Phase,
+/**
+ * When the engine started.
+ */
+started: Timestamp,
+/**
+ * The forwards, in the order of the configuration.
+ */
+forwards: Array<Forward>,
+/**
+ * The Kubernetes contexts and SSH hosts in use.
+ */
+contexts: Array<Context>,
+/**
+ * What was read, and what is wrong with it.
+ */
+config: ConfigView, };
+
+/**
+ * Third fact: the target itself.
+ */
+export type TargetFact = {
+/**
+ * Proved or not.
+ */
+state: TargetState,
+/**
+ * When it was last proved or disproved.
+ */
+checked: Timestamp | null,
+/**
+ * Until when the proof counts as fresh.
+ */
+fresh_until: Timestamp | null, };
+
+/**
+ * Third fact: the target itself.
+ */
+export type TargetState = "unknown" | "healthy" | "failing";
+
+/**
+ * Which of the technologies carries a forward.
+ */
+export type Technology = "kubectl" | "ssh";
+
+/**
+ * A point in time, in milliseconds since the Unix epoch.
+ *
+ * The engine derives it from the wall clock at its start plus monotonic time
+ * since, so that a clock set back by hand never makes an age negative.
+ */
+export type Timestamp = number;
+
+/**
+ * Second fact: the way to the target's side.
+ */
+export type TunnelFact = {
+/**
+ * Up or not.
+ */
+state: TunnelState,
+/**
+ * The way it takes: `ssh-mux`, `ssh-socks`, `v4-ws`.
+ */
+path: string | null,
+/**
+ * Where it ends, such as `pod orders-0`.
+ */
+endpoint: string | null,
+/**
+ * Last measured round trip, in milliseconds.
+ */
+rtt_ms: number | null,
+/**
+ * When the round trip was measured.
+ */
+measured: Timestamp | null,
+/**
+ * When the next attempt is due.
+ */
+retry_at: Timestamp | null, };
+
+/**
+ * Second fact: the way to the target's side.
+ */
+export type TunnelState = "off" | "connecting" | "up" | "down";
+
+/**
+ * One step of a reader's picture of the engine. A reader applies them in order.
+ */
+export type Update = { "update": "whole",
+/**
+ * The engine's clock at the time of sending.
+ */
+now: Timestamp,
+/**
+ * Everything there is.
+ */
+snapshot: Snapshot, } | { "update": "changed",
+/**
+ * The engine's clock at the time of sending.
+ */
+now: Timestamp,
+/**
+ * Sequence number of the last event included.
+ */
+seq: number,
+/**
+ * When the snapshot was written.
+ */
+at: Timestamp,
+/**
+ * Where the engine is in its life.
+ */
+phase: Phase,
+/**
+ * The forwards that changed, whole.
+ */
+forwards: Array<Forward>,
+/**
+ * All contexts, when one of them changed.
+ */
+contexts: Array<Context> | null, };

@@ -27,6 +27,14 @@ pub trait Adapter: Send + Sync + 'static {
         scope: SessionScope,
     ) -> BoxFuture<'a, Result<Arc<dyn Session>, Problem>>;
 
+    /// Resolves when what made the last attempt at `target` fail with `problem` has
+    /// mended, so that the next attempt is due at once instead of after its backoff.
+    /// Await it while backing off only; it never resolves where nothing can tell.
+    fn mended<'a>(&'a self, target: &'a Target, problem: &'a Problem) -> BoxFuture<'a, ()> {
+        let _ = (target, problem);
+        Box::pin(std::future::pending())
+    }
+
     /// Accepts the host key that the last failed attempt at `target` could not verify,
     /// and gives its fingerprint.
     fn trust<'a>(&'a self, target: &'a Target) -> BoxFuture<'a, Result<String, Problem>>;

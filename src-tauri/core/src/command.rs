@@ -68,6 +68,20 @@ pub enum Refusal {
     },
 }
 
+impl Refusal {
+    /// There is no forward `name`; names the nearest of `known`, if one is near enough
+    /// to be a slip of the finger.
+    #[must_use]
+    pub fn unknown<'a>(name: &str, known: impl Iterator<Item = &'a str>) -> Self {
+        let nearest = known
+            .map(|known| (strsim::damerau_levenshtein(name, known), known))
+            .min()
+            .filter(|(distance, _)| *distance <= 2.max(name.len() / 3))
+            .map(|(_, known)| known.to_owned());
+        Refusal::UnknownForward { name: name.to_owned(), nearest }
+    }
+}
+
 impl std::fmt::Display for Refusal {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {

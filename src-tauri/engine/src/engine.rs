@@ -1,12 +1,46 @@
 //! Owns the one loop: sole writer of the snapshot.
+//!
+//! Receives commands from every handle and reports from the supervisors, emits the
+//! snapshot and the events. It does no IO and waits for nothing but its channels.
+
+pub(crate) mod board;
 
 use crate::adapter::Adapter;
-use crate::handle::EngineHandle;
-use crate::registry::Registry;
-use localport_core::config::Config;
+use crate::handle::{Clock, EngineHandle, HISTORY, Request, Stopped};
+use crate::registry::{Registry, Tasks};
+use crate::relay::Counters;
+use crate::supervisor::{Order, Report, Shared, Supervisor};
+use board::Board;
+use localport_core::command::{Command, Done, Refusal, Selector};
+use localport_core::config::{Config, Target};
+use localport_core::event::{Event, Kind};
+use localport_core::snapshot::{Phase, Snapshot};
+use std::collections::VecDeque;
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
+use tokio::sync::{Notify, Semaphore, broadcast, mpsc, oneshot, watch};
+use tokio::time::{Instant, interval, sleep_until, timeout};
+use tokio_util::sync::CancellationToken;
+
+/// Time open connections get when the engine quits.
+pub const DRAIN: Duration = Duration::from_secs(8);
+/// Time the adapters get to end masters and watches.
+const RELEASE: Duration = Duration::from_secs(5);
+/// Time the tasks get to notice that they are cancelled.
+const SETTLE: Duration = Duration::from_secs(2);
+/// Snapshots are at least this far apart, so that a thousand changes cost one.
+const COALESCE: Duration = Duration::from_millis(20);
+/// The same for counters, which may change thousands of times a second.
+const COALESCE_COUNTERS: Duration = Duration::from_millis(250);
+/// How fresh byte counters are while somebody watches them.
+const TRAFFIC: Duration = Duration::from_secs(1);
+/// Probes under way at once; more would only queue at the hosts.
+const PROBES: usize = 64;
+/// Reports taken in one go.
+const BATCH: usize = 256;
+/// Owner of the leases that outlive the engine: lock, control socket, its clients.
+pub const HOST: &str = "host";
 
 /// What an engine is started with.
 pub struct Options {
@@ -20,16 +54,327 @@ pub struct Options {
     pub kube: Arc<dyn Adapter>,
     /// The account that the adapters claim from as well.
     pub registry: Registry,
-    /// How long open connections may finish when the engine quits.
+    /// How long open connections may finish when a forward or the engine stops.
     pub drain: Duration,
 }
 
-/// Time open connections get when the engine quits.
-pub const DRAIN: Duration = Duration::from_secs(8);
-
-/// Starts an engine on the current tokio runtime.
+/// Starts an engine on the current tokio runtime. Forwards that are switched on bind
+/// their ports at once.
 #[must_use]
 pub fn start(options: Options) -> EngineHandle {
-    let _ = options;
-    todo!("written next")
+    let clock = Clock::start();
+    let tasks = Tasks::new("engine", &options.registry);
+    let changed = Arc::new(Notify::new());
+    let (requests, requests_in) = mpsc::channel(64);
+    let (reports, reports_in) = mpsc::channel(1024);
+    let events = broadcast::Sender::new(1024);
+    let history = Arc::new(Mutex::new(VecDeque::with_capacity(HISTORY)));
+    let (stopped, stopped_out) = watch::channel(None);
+    let shared = Arc::new(Shared {
+        registry: options.registry.clone(),
+        tasks: tasks.child("supervisors"),
+        buffers: Arc::default(),
+        clock,
+        changed: changed.clone(),
+        probes: Arc::new(Semaphore::new(PROBES)),
+        drain: options.drain,
+    });
+    let board = Board::new(&options.config, &options.searched, clock);
+    let snapshot = watch::Sender::new(Arc::new(board.snapshot(clock.now())));
+    let handle = EngineHandle {
+        requests,
+        snapshot: snapshot.subscribe(),
+        events: events.clone(),
+        history: history.clone(),
+        watchers: Arc::new(watch::Sender::new(0)),
+        quit: CancellationToken::new(),
+        stopped: stopped_out,
+        registry: options.registry.clone(),
+        clock,
+    };
+    let mut engine = Engine {
+        adapters: [options.ssh.clone(), options.kube.clone()],
+        orders: Vec::with_capacity(options.config.forwards.len()),
+        targets: options.config.forwards.iter().map(|spec| spec.target.clone()).collect(),
+        registry: options.registry,
+        supervisors: shared.tasks.clone(),
+        board,
+        events,
+        history,
+        snapshot,
+        stale: Stale::default(),
+        forced: vec![],
+        clock,
+    };
+    for spec in options.config.forwards {
+        engine.supervise(spec, &options.ssh, &options.kube, &shared, &reports);
+    }
+    drop(reports);
+    let inputs = Inputs {
+        requests: requests_in,
+        reports: reports_in,
+        changed,
+        watchers: handle.watchers.subscribe(),
+        quit: handle.quit.clone(),
+    };
+    tasks.spawn_to_end("loop", engine.run(inputs, stopped));
+    handle
+}
+
+/// Everything the loop listens to.
+struct Inputs {
+    requests: mpsc::Receiver<Request>,
+    reports: mpsc::Receiver<Report>,
+    changed: Arc<Notify>,
+    watchers: watch::Receiver<usize>,
+    quit: CancellationToken,
+}
+
+struct Engine {
+    adapters: [Arc<dyn Adapter>; 2],
+    orders: Vec<mpsc::Sender<Order>>,
+    targets: Vec<Target>,
+    registry: Registry,
+    supervisors: Tasks,
+    board: Board,
+    events: broadcast::Sender<Arc<Event>>,
+    history: Arc<Mutex<VecDeque<Arc<Event>>>>,
+    snapshot: watch::Sender<Arc<Snapshot>>,
+    stale: Stale,
+    forced: Vec<String>,
+    clock: Clock,
+}
+
+/// When the snapshot is due to be written again.
+#[derive(Default)]
+struct Stale {
+    due: Option<Instant>,
+    written: Option<Instant>,
+}
+
+impl Stale {
+    /// Something changed that may be shown up to `patience` after the last writing.
+    fn mark(&mut self, patience: Duration) {
+        let earliest = self.written.map_or_else(Instant::now, |written| written + patience);
+        self.due = Some(self.due.map_or(earliest, |due| due.min(earliest)));
+    }
+
+    fn clear(&mut self) {
+        *self = Stale { due: None, written: Some(Instant::now()) };
+    }
+}
+
+impl Engine {
+    fn supervise(
+        &mut self,
+        spec: localport_core::config::ForwardSpec,
+        ssh: &Arc<dyn Adapter>,
+        kube: &Arc<dyn Adapter>,
+        shared: &Arc<Shared>,
+        reports: &mpsc::Sender<Report>,
+    ) {
+        let adapter = match spec.target {
+            Target::Ssh(_) => ssh.clone(),
+            Target::Kube(_) => kube.clone(),
+        };
+        let (orders, orders_in) = mpsc::channel(16);
+        let counters = Arc::new(Counters::default());
+        self.board.adopt(counters.clone());
+        let enabled = spec.enabled;
+        let name = spec.name.clone();
+        let index = self.orders.len();
+        let (supervisor, inbox) =
+            Supervisor::new(index, spec, adapter, shared.clone(), reports.clone(), counters);
+        shared.tasks.spawn_to_end(format!("supervisor {name}"), supervisor.run(orders_in, inbox));
+        if enabled {
+            // The channel is fresh and empty.
+            let _ = orders.try_send(Order::Start);
+        }
+        self.orders.push(orders);
+    }
+
+    async fn run(mut self, mut inputs: Inputs, stopped: watch::Sender<Option<Stopped>>) {
+        self.enter(Phase::Running);
+        let mut ticks = interval(TRAFFIC);
+        let mut batch = Vec::with_capacity(BATCH);
+        loop {
+            let due = self.stale.due;
+            let watched = *inputs.watchers.borrow() > 0;
+            tokio::select! {
+                biased;
+                () = inputs.quit.cancelled() => break,
+                Some(request) = inputs.requests.recv() => self.answer(request),
+                read = inputs.reports.recv_many(&mut batch, BATCH), if !inputs.reports.is_closed() || !inputs.reports.is_empty() => {
+                    if read == 0 { continue; }
+                    self.take(&mut batch);
+                }
+                () = inputs.changed.notified() => self.stale.mark(COALESCE_COUNTERS),
+                _ = inputs.watchers.changed() => {}
+                _ = ticks.tick(), if watched => self.stale.mark(Duration::ZERO),
+                () = sleep_until(due.unwrap_or_else(Instant::now)), if due.is_some() => self.publish(),
+            }
+        }
+        let report = self.end(&mut inputs).await;
+        self.enter(Phase::Stopped);
+        self.publish();
+        stopped.send_replace(Some(report));
+    }
+
+    fn answer(&mut self, request: Request) {
+        match request {
+            Request::Command(Command::TrustHostKey(name), reply) => self.trust(&name, reply),
+            Request::Command(command, reply) => {
+                // Whoever asked may have gone; the command stands all the same.
+                let _ = reply.send(self.obey(command));
+            }
+            Request::Fresh(reply) => {
+                self.publish();
+                let _ = reply.send(self.snapshot.borrow().clone());
+            }
+        }
+    }
+
+    fn obey(&mut self, command: Command) -> Result<Done, Refusal> {
+        let (selector, order) = match command {
+            Command::Start(selector) => (selector, Order::Start),
+            Command::Stop(selector) => (selector, Order::Stop),
+            Command::Restart(selector) => (selector, Order::Restart),
+            Command::RetryNow(selector) => (selector, Order::RetryNow),
+            Command::TrustHostKey(name) => (Selector::Names(vec![name]), Order::RetryNow),
+        };
+        let indices = self.board.select(&selector)?;
+        for index in &indices {
+            self.orders[*index].try_send(order).map_err(|_| Refusal::NotNow {
+                sentence: format!("`{}` is busy with earlier commands", self.board.name(*index)),
+            })?;
+        }
+        let forwards = indices.iter().map(|index| self.board.name(*index).to_owned()).collect();
+        Ok(Done { forwards, message: None })
+    }
+
+    /// Trusting asks the host again, so it runs beside the loop; the forward then retries.
+    fn trust(&self, name: &str, reply: oneshot::Sender<Result<Done, Refusal>>) {
+        let index = match self.board.select(&Selector::Names(vec![name.to_owned()])) {
+            Ok(indices) if !indices.is_empty() => indices[0],
+            Ok(_) => return,
+            Err(refusal) => {
+                let _ = reply.send(Err(refusal));
+                return;
+            }
+        };
+        let adapter = match self.targets[index] {
+            Target::Ssh(_) => self.adapters[0].clone(),
+            Target::Kube(_) => self.adapters[1].clone(),
+        };
+        let (target, orders) = (self.targets[index].clone(), self.orders[index].clone());
+        let name = name.to_owned();
+        self.supervisors.spawn(format!("trust {name}"), async move {
+            let answer = match adapter.trust(&target).await {
+                Ok(fingerprint) => {
+                    let _ = orders.send(Order::RetryNow).await;
+                    let message = Some(format!("the key `{fingerprint}` is trusted from now on"));
+                    Ok(Done { forwards: vec![name], message })
+                }
+                Err(problem) => Err(Refusal::NotNow { sentence: problem.sentence }),
+            };
+            let _ = reply.send(answer);
+        });
+    }
+
+    fn take(&mut self, batch: &mut Vec<Report>) {
+        for report in batch.drain(..) {
+            match report {
+                Report::View { index, forward } => self.board.show(index, *forward),
+                Report::Event { index, kind } => {
+                    let forward = Some(self.board.name(index).to_owned());
+                    self.announce(forward, kind);
+                }
+                Report::Forced { index, clients } => {
+                    let name = self.board.name(index);
+                    self.forced.push(format!("{clients} open connections of {name}"));
+                }
+            }
+        }
+        self.stale.mark(COALESCE);
+    }
+
+    fn enter(&mut self, phase: Phase) {
+        self.board.phase = phase;
+        self.announce(None, Kind::Phase { phase });
+        self.stale.mark(Duration::ZERO);
+    }
+
+    fn announce(&mut self, forward: Option<String>, kind: Kind) {
+        self.board.seq += 1;
+        let event = Arc::new(Event { seq: self.board.seq, at: self.clock.now(), forward, kind });
+        let mut history = self.history.lock().unwrap_or_else(PoisonError::into_inner);
+        if history.len() == HISTORY {
+            history.pop_front();
+        }
+        history.push_back(event.clone());
+        // Nobody has to listen.
+        let _ = self.events.send(event);
+    }
+
+    fn publish(&mut self) {
+        self.stale.clear();
+        let snapshot = self.board.snapshot(self.clock.now());
+        self.snapshot.send_if_modified(|shown| {
+            let same = Snapshot { at: shown.at, ..snapshot.clone() } == **shown;
+            *shown = Arc::new(snapshot);
+            !same
+        });
+    }
+
+    /// Stops every forward, then releases what they shared, and says how it went.
+    async fn end(&mut self, inputs: &mut Inputs) -> Stopped {
+        let begun = Instant::now();
+        self.enter(Phase::Draining);
+        self.publish();
+        self.orders.clear();
+        let mut batch = Vec::with_capacity(BATCH);
+        loop {
+            let due = self.stale.due;
+            tokio::select! {
+                biased;
+                read = inputs.reports.recv_many(&mut batch, BATCH) => match read {
+                    0 => break,
+                    _ => self.take(&mut batch),
+                },
+                Some(request) = inputs.requests.recv() => self.decline(request),
+                () = inputs.changed.notified() => self.stale.mark(COALESCE_COUNTERS),
+                () = sleep_until(due.unwrap_or_else(Instant::now)), if due.is_some() => self.publish(),
+            }
+        }
+        for adapter in &self.adapters {
+            adapter.shutdown(RELEASE).await;
+        }
+        self.supervisors.cancel();
+        if timeout(SETTLE, self.supervisors.wait()).await.is_err() {
+            tracing::warn!(left = self.supervisors.len(), "tasks did not end in time");
+        }
+        Stopped {
+            took_ms: u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX),
+            forced: std::mem::take(&mut self.forced),
+            left: self.left(),
+        }
+    }
+
+    fn decline(&mut self, request: Request) {
+        match request {
+            Request::Command(_, reply) => {
+                let _ = reply.send(Err(Refusal::Quitting));
+            }
+            fresh @ Request::Fresh(_) => self.answer(fresh),
+        }
+    }
+
+    fn left(&self) -> Vec<String> {
+        self.registry
+            .list()
+            .into_iter()
+            .filter(|lease| lease.owner != HOST && lease.owner != "engine")
+            .map(|lease| format!("{} of {}", lease.name, lease.owner))
+            .collect()
+    }
 }

@@ -3,11 +3,15 @@
 //! Receives commands, emits the snapshot and events. Policies live in `localport-core`.
 
 pub mod adapter;
+mod client;
 pub mod control;
 pub mod engine;
 pub mod handle;
 pub mod home;
 pub mod host;
+pub mod listener;
 pub mod logs;
 pub mod process;
 pub mod registry;
+pub mod relay;
+mod supervisor;

@@ -1,0 +1,223 @@
+//! Owns one client of a forward: held until there is a session, then carried.
+//!
+//! Receives an accepted socket, emits evidence about the target. A client is never
+//! refused because the far side is away; it is closed only when the target itself
+//! says no, when its hold is over, or when the forward is switched off.
+
+use crate::adapter::{Connection, Session, Verdict};
+use crate::handle::Clock;
+use crate::registry::{LeaseKind, Registry};
+use crate::relay::{Buffers, Counters, End, relay, reset};
+use localport_core::problem::{Code, Problem};
+use localport_core::time::Timestamp;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::time::Duration;
+use tokio::net::TcpStream;
+use tokio::sync::{Notify, mpsc, watch};
+use tokio::time::{Instant, sleep, timeout_at};
+use tokio_util::sync::CancellationToken;
+
+/// First and last wait of a held client before it asks the same session again.
+const FIRST_PAUSE: Duration = Duration::from_millis(50);
+const LAST_PAUSE: Duration = Duration::from_secs(1);
+
+/// A session in use, with the attempt that made it.
+#[derive(Clone)]
+pub(crate) struct Live {
+    pub(crate) generation: u64,
+    pub(crate) session: Arc<dyn Session>,
+}
+
+/// What a client learnt.
+#[derive(Debug)]
+pub(crate) enum Evidence {
+    /// The target's first byte came back.
+    Answered { generation: u64 },
+    /// The target said no.
+    Refused { generation: u64, problem: Problem },
+    /// The client could not be served.
+    Closed { client: SocketAddr, problem: Problem },
+}
+
+/// What all clients of one forward share.
+pub(crate) struct Service {
+    pub(crate) forward: Arc<str>,
+    pub(crate) sessions: watch::Receiver<Option<Live>>,
+    pub(crate) hold: Duration,
+    pub(crate) counters: Arc<Counters>,
+    pub(crate) buffers: Arc<Buffers>,
+    pub(crate) registry: Registry,
+    /// Lossy when full: the next client says the same again.
+    pub(crate) evidence: mpsc::Sender<Evidence>,
+    pub(crate) proof: Arc<LastProof>,
+    pub(crate) clock: Clock,
+    /// Rung when a counter changed that people see.
+    pub(crate) changed: Arc<Notify>,
+}
+
+/// Why a held client got no connection.
+enum Denied {
+    /// Nothing came in time.
+    Expired,
+    /// The target said no.
+    Refused { generation: u64, problem: Problem },
+    /// The forward was switched off.
+    Off,
+}
+
+impl Service {
+    /// Serves one client to its end. `off` ends the hold, `cut` ends everything with a reset.
+    pub(crate) async fn serve(
+        self: Arc<Self>,
+        mut client: TcpStream,
+        address: SocketAddr,
+        off: CancellationToken,
+        cut: CancellationToken,
+    ) {
+        let _lease =
+            self.registry.lease(LeaseKind::Connection, format!("client {address}"), &*self.forward);
+        self.counters.total.fetch_add(1, Ordering::Relaxed);
+        let served = async {
+            match self.hold(&off).await {
+                Ok((live, connection)) => self.carry(&mut client, live, connection).await,
+                Err(denied) => self.deny(&client, address, denied),
+            }
+        };
+        if cut.run_until_cancelled(served).await.is_none() {
+            reset(&client);
+        }
+    }
+
+    async fn hold(&self, off: &CancellationToken) -> Result<(Live, Connection), Denied> {
+        let _held = self.count(&self.counters.held);
+        let deadline = Instant::now() + self.hold;
+        let dialled = timeout_at(deadline, self.dial());
+        match off.run_until_cancelled(dialled).await {
+            Some(Ok(dialled)) => dialled,
+            Some(Err(_)) => Err(Denied::Expired),
+            None => Err(Denied::Off),
+        }
+    }
+
+    async fn dial(&self) -> Result<(Live, Connection), Denied> {
+        let mut sessions = self.sessions.clone();
+        let mut pause = FIRST_PAUSE;
+        loop {
+            let live = match sessions.wait_for(Option::is_some).await {
+                Ok(live) => live.clone(),
+                Err(_) => return Err(Denied::Off),
+            };
+            let Some(live) = live else { continue };
+            let generation = live.generation;
+            let successor = |next: &Option<Live>| {
+                next.as_ref().is_none_or(|next| next.generation != generation)
+            };
+            let dialled = tokio::select! {
+                dialled = live.session.connect() => dialled,
+                _ = live.session.lost() => {
+                    let _ = sessions.wait_for(successor).await;
+                    continue;
+                }
+            };
+            match dialled {
+                Ok(connection) => return Ok((live, connection)),
+                Err(error) if error.verdict == Verdict::Refuse => {
+                    return Err(Denied::Refused { generation, problem: error.problem });
+                }
+                Err(error) => {
+                    tracing::debug!(forward = %self.forward, problem = %error.problem, "client held");
+                    tokio::select! {
+                        () = sleep(pause) => pause = (pause * 2).min(LAST_PAUSE),
+                        _ = sessions.wait_for(successor) => pause = FIRST_PAUSE,
+                    }
+                }
+            }
+        }
+    }
+
+    async fn carry(&self, client: &mut TcpStream, live: Live, mut connection: Connection) {
+        let _open = self.count(&self.counters.open);
+        let generation = live.generation;
+        let answered = || {
+            if self.proof.renew(self.clock.now()) {
+                self.tell(Evidence::Answered { generation });
+            }
+        };
+        let end =
+            relay(client, &mut *connection.stream, &self.counters, &self.buffers, answered).await;
+        if let Some(problem) = end.problem() {
+            self.tell(Evidence::Refused { generation, problem: problem.clone() });
+        }
+        if let End::Client(error) | End::Target(error) = &end {
+            tracing::debug!(forward = %self.forward, %error, "connection broke off");
+        }
+    }
+
+    fn deny(&self, client: &TcpStream, address: SocketAddr, denied: Denied) {
+        reset(client);
+        match denied {
+            Denied::Off => {}
+            Denied::Refused { generation, problem } => {
+                self.tell(Evidence::Refused { generation, problem });
+            }
+            Denied::Expired => {
+                let seconds = self.hold.as_secs();
+                let problem = Problem::new(
+                    Code::HoldExpired,
+                    format!("Client `{address}` was held for `{seconds}` s and no session came"),
+                    "See the forward's own problem; `hold` sets how long clients wait",
+                );
+                self.tell(Evidence::Closed { client: address, problem });
+            }
+        }
+    }
+
+    fn tell(&self, evidence: Evidence) {
+        // A full channel already holds newer evidence than anyone has read.
+        let _ = self.evidence.try_send(evidence);
+    }
+
+    fn count<'a>(&'a self, counter: &'a AtomicU32) -> Counted<'a> {
+        counter.fetch_add(1, Ordering::Relaxed);
+        self.changed.notify_one();
+        Counted { counter, changed: &self.changed }
+    }
+}
+
+/// Keeps a count right however its scope ends.
+struct Counted<'a> {
+    counter: &'a AtomicU32,
+    changed: &'a Notify,
+}
+
+impl Drop for Counted<'_> {
+    fn drop(&mut self) {
+        self.counter.fetch_sub(1, Ordering::Relaxed);
+        self.changed.notify_one();
+    }
+}
+
+/// When the target was last proved by bytes that came back, in milliseconds since the
+/// Unix epoch.
+#[derive(Debug, Default)]
+pub(crate) struct LastProof(AtomicU64);
+
+impl LastProof {
+    /// Proof is told once a second, however many clients have it.
+    const WORTH_TELLING: u64 = 1_000;
+
+    /// Takes the proof down; whether it is worth telling.
+    pub(crate) fn renew(&self, now: Timestamp) -> bool {
+        let before = self.0.load(Ordering::Relaxed);
+        let worth = now.0.saturating_sub(before) >= Self::WORTH_TELLING;
+        worth
+            && self.0.compare_exchange(before, now.0, Ordering::Relaxed, Ordering::Relaxed).is_ok()
+    }
+
+    /// Age of the last proof at `now`.
+    pub(crate) fn age(&self, now: Timestamp) -> Duration {
+        now.since(Timestamp(self.0.load(Ordering::Relaxed)))
+    }
+}

@@ -1,0 +1,346 @@
+//! Owns one forward: performs what its state machine decides.
+//!
+//! Receives commands, the fate of its attempts and evidence from its clients; emits
+//! reports for the engine's snapshot and history.
+
+mod attempt;
+mod port;
+mod view;
+
+use crate::adapter::{Adapter, Route};
+use crate::client::{Evidence, LastProof, Live, Service};
+use crate::handle::Clock;
+use crate::registry::{Registry, Tasks};
+use crate::relay::{Buffers, Counters};
+use attempt::Attempt;
+use localport_core::config::{ForwardSpec, RestartPolicy};
+use localport_core::event::Kind;
+use localport_core::forward::{Conditions, Input, Output, State, step};
+use localport_core::problem::Problem;
+use localport_core::snapshot::{Forward, TargetState};
+use localport_core::time::Timestamp;
+use port::Port;
+use std::hash::{BuildHasher, Hasher, RandomState};
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::{Notify, Semaphore, mpsc, watch};
+use tokio::time::sleep_until;
+
+/// What is told to a supervisor.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Order {
+    Start,
+    Stop,
+    Restart,
+    RetryNow,
+}
+
+/// What a supervisor tells the engine.
+pub(crate) enum Report {
+    View { index: usize, forward: Box<Forward> },
+    Event { index: usize, kind: Kind },
+    Forced { index: usize, clients: usize },
+}
+
+/// What all supervisors of an engine share.
+pub(crate) struct Shared {
+    pub(crate) registry: Registry,
+    pub(crate) tasks: Tasks,
+    pub(crate) buffers: Arc<Buffers>,
+    pub(crate) clock: Clock,
+    pub(crate) changed: Arc<Notify>,
+    pub(crate) probes: Arc<Semaphore>,
+    pub(crate) drain: Duration,
+}
+
+/// News from the tasks of this forward.
+enum News {
+    Opened { generation: u64, result: Result<Live, Problem> },
+    Lost { generation: u64, problem: Problem },
+    Rerouted { generation: u64, route: Route },
+    Pinged { generation: u64, round_trip: Duration },
+    Probed { generation: u64, result: Result<(), Problem> },
+    Drained { forced: usize },
+}
+
+/// What was last learnt about tunnel and target.
+#[derive(Default)]
+struct Facts {
+    route: Option<Route>,
+    round_trip: Option<(Duration, Timestamp)>,
+    target: Option<(TargetState, Timestamp)>,
+}
+
+pub(crate) struct Supervisor {
+    index: usize,
+    spec: ForwardSpec,
+    context: String,
+    adapter: Arc<dyn Adapter>,
+    shared: Arc<Shared>,
+    reports: mpsc::Sender<Report>,
+    counters: Arc<Counters>,
+    state: State,
+    since: Timestamp,
+    wake_at: Option<Timestamp>,
+    port: Port,
+    facts: Facts,
+    sessions: watch::Sender<Option<Live>>,
+    attempt: Option<Attempt>,
+    news: mpsc::Sender<News>,
+    evidence: mpsc::Sender<Evidence>,
+    proof: Arc<LastProof>,
+}
+
+impl Supervisor {
+    pub(crate) fn new(
+        index: usize,
+        spec: ForwardSpec,
+        adapter: Arc<dyn Adapter>,
+        shared: Arc<Shared>,
+        reports: mpsc::Sender<Report>,
+        counters: Arc<Counters>,
+    ) -> (Self, Inbox) {
+        let (news, news_in) = mpsc::channel(16);
+        let (evidence, evidence_in) = mpsc::channel(64);
+        let port = Port::new(&spec, &shared);
+        let supervisor = Self {
+            index,
+            context: view::context(&spec),
+            adapter,
+            reports,
+            counters,
+            state: State::default(),
+            since: shared.clock.now(),
+            wake_at: None,
+            port,
+            facts: Facts::default(),
+            sessions: watch::Sender::new(None),
+            attempt: None,
+            news,
+            evidence,
+            proof: Arc::default(),
+            spec,
+            shared,
+        };
+        (supervisor, Inbox { news: news_in, evidence: evidence_in })
+    }
+
+    /// Runs until the engine drops its end of `orders` and everything is drained.
+    pub(crate) async fn run(mut self, mut orders: mpsc::Receiver<Order>, mut inbox: Inbox) {
+        let mut quitting = false;
+        self.report().await;
+        while !(quitting && matches!(self.state, State::Stopped { .. })) {
+            let due = self.wake_at.map(|at| self.shared.clock.instant(at));
+            tokio::select! {
+                biased;
+                order = orders.recv(), if !quitting => match order {
+                    Some(order) => self.obey(order).await,
+                    None => {
+                        quitting = true;
+                        self.apply(Input::Stop).await;
+                    }
+                },
+                Some(news) = inbox.news.recv() => self.hear(news).await,
+                Some(evidence) = inbox.evidence.recv() => self.weigh(evidence).await,
+                () = self.port.due() => self.listen().await,
+                () = sleep_until(due.unwrap_or_else(tokio::time::Instant::now)), if due.is_some() => {
+                    self.wake_at = None;
+                    self.apply(Input::Due).await;
+                }
+            }
+        }
+        self.close();
+    }
+
+    async fn obey(&mut self, order: Order) {
+        let input = match order {
+            Order::Start => Input::Start,
+            Order::Stop => Input::Stop,
+            Order::Restart if matches!(self.state, State::Stopped { .. }) => Input::Start,
+            Order::Restart => Input::Restart,
+            Order::RetryNow => {
+                if self.port.in_conflict() {
+                    self.listen().await;
+                }
+                Input::RetryNow
+            }
+        };
+        self.apply(input).await;
+    }
+
+    async fn hear(&mut self, news: News) {
+        match news {
+            News::Opened { generation, result: Ok(live) } => {
+                self.opened(generation, live).await;
+            }
+            News::Opened { generation, result: Err(problem) } => {
+                self.apply(Input::OpenFailed { generation, problem }).await;
+            }
+            News::Lost { generation, problem } => {
+                if self.is_current(generation) {
+                    self.announce(Kind::SessionLost { problem: problem.clone() }).await;
+                }
+                self.apply(Input::Lost { generation, problem }).await;
+            }
+            News::Rerouted { generation, route } if self.is_current(generation) => {
+                self.announce(session_up(&route)).await;
+                self.facts.route = Some(route);
+                self.report().await;
+            }
+            News::Pinged { generation, round_trip } if self.is_current(generation) => {
+                self.facts.round_trip = Some((round_trip, self.shared.clock.now()));
+                self.report().await;
+            }
+            News::Probed { generation, result: Ok(()) } => self.proved(generation).await,
+            News::Probed { generation, result: Err(problem) } => {
+                self.disproved(generation, problem).await;
+            }
+            News::Drained { forced } => {
+                if forced > 0 {
+                    self.tell(Report::Forced { index: self.index, clients: forced }).await;
+                }
+                self.apply(Input::Drained).await;
+            }
+            News::Rerouted { .. } | News::Pinged { .. } => {}
+        }
+    }
+
+    async fn weigh(&mut self, evidence: Evidence) {
+        match evidence {
+            Evidence::Answered { generation } => self.proved(generation).await,
+            Evidence::Refused { generation, problem } => {
+                self.disproved(generation, problem).await;
+            }
+            Evidence::Closed { client, problem } => {
+                self.announce(Kind::ClientClosed { client: client.to_string(), problem }).await;
+            }
+        }
+    }
+
+    async fn opened(&mut self, generation: u64, live: Live) {
+        if !self.is_current(generation) {
+            return;
+        }
+        let route = live.session.route();
+        self.announce(session_up(&route)).await;
+        self.facts.route = Some(route);
+        self.sessions.send_replace(Some(live));
+        self.apply(Input::Opened { generation }).await;
+    }
+
+    async fn proved(&mut self, generation: u64) {
+        if self.is_current(generation) {
+            self.facts.target = Some((TargetState::Healthy, self.shared.clock.now()));
+            self.apply(Input::Proved { generation }).await;
+        }
+    }
+
+    async fn disproved(&mut self, generation: u64, problem: Problem) {
+        if self.is_current(generation) {
+            self.facts.target = Some((TargetState::Failing, self.shared.clock.now()));
+            self.apply(Input::Disproved { generation, problem }).await;
+        }
+    }
+
+    fn is_current(&self, generation: u64) -> bool {
+        self.state.attempt().generation == generation
+    }
+
+    async fn apply(&mut self, input: Input) {
+        let policy = self.spec.restart_policy.as_ref().unwrap_or(&RestartPolicy::PATIENT);
+        let conditions = Conditions { now: self.shared.clock.now(), policy, jitter: jitter() };
+        let before = self.state.name();
+        let (state, outputs) = step(std::mem::take(&mut self.state), input, conditions);
+        self.state = state;
+        for output in outputs {
+            self.perform(output).await;
+        }
+        let after = self.state.name();
+        if before != after {
+            self.since = self.shared.clock.now();
+            let problem = self.state.problem().cloned();
+            self.announce(Kind::State { from: before, to: after, problem }).await;
+        }
+        self.report().await;
+    }
+
+    async fn perform(&mut self, output: Output) {
+        match output {
+            Output::Listen => self.listen().await,
+            Output::Open { generation } => self.open(generation),
+            Output::Close => self.close(),
+            Output::Drain => self.drain(),
+            Output::WakeAt(at) => self.wake_at = Some(at),
+        }
+    }
+
+    async fn listen(&mut self) {
+        let service = Arc::new(Service {
+            forward: self.spec.name.as_str().into(),
+            sessions: self.sessions.subscribe(),
+            hold: self.spec.hold,
+            counters: self.counters.clone(),
+            buffers: self.shared.buffers.clone(),
+            registry: self.shared.registry.clone(),
+            evidence: self.evidence.clone(),
+            proof: self.proof.clone(),
+            clock: self.shared.clock,
+            changed: self.shared.changed.clone(),
+        });
+        if let Some(kind) = self.port.bind(&self.spec, service, &self.shared) {
+            self.announce(kind).await;
+        }
+        self.report().await;
+    }
+
+    fn open(&mut self, generation: u64) {
+        self.wake_at = None;
+        self.close();
+        self.attempt = Some(Attempt::start(self, generation));
+    }
+
+    fn close(&mut self) {
+        self.sessions.send_replace(None);
+        self.attempt = None;
+        self.facts = Facts::default();
+    }
+
+    fn drain(&mut self) {
+        self.wake_at = None;
+        if self.sessions.borrow().is_none() {
+            self.attempt = None; // An attempt that nobody waits for any more.
+        }
+        self.port.drain(&self.shared, self.news.clone());
+    }
+
+    async fn announce(&self, kind: Kind) {
+        self.tell(Report::Event { index: self.index, kind }).await;
+    }
+
+    async fn report(&self) {
+        let forward = Box::new(self.view());
+        self.tell(Report::View { index: self.index, forward }).await;
+    }
+
+    async fn tell(&self, report: Report) {
+        // The engine reads until every supervisor has ended; a closed channel means that
+        // its task is gone and there is nobody to tell.
+        let _ = self.reports.send(report).await;
+    }
+}
+
+/// The receiving ends of a supervisor's own channels.
+pub(crate) struct Inbox {
+    news: mpsc::Receiver<News>,
+    evidence: mpsc::Receiver<Evidence>,
+}
+
+fn session_up(route: &Route) -> Kind {
+    Kind::SessionUp { path: route.path.to_owned(), endpoint: route.endpoint.clone() }
+}
+
+/// A number in 0..1, different for every caller.
+fn jitter() -> f64 {
+    let random = RandomState::new().build_hasher().finish();
+    f64::from((random >> 32) as u32) / f64::from(u32::MAX)
+}

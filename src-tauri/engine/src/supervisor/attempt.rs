@@ -1,0 +1,164 @@
+//! Owns one attempt at a session: opening it, watching it, proving its target.
+
+use super::{News, Supervisor};
+use crate::adapter::{Adapter, Session, SessionScope};
+use crate::client::{LastProof, Live};
+use crate::handle::Clock;
+use crate::registry::{LeaseKind, Registry, Tasks};
+use localport_core::config::ForwardSpec;
+use localport_core::event::Kind;
+use localport_core::problem::Problem;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::{Semaphore, mpsc};
+use tokio::time::{Instant, sleep_until};
+
+/// Time between proofs where the configuration has no `health_check`.
+pub(super) const PROBE_INTERVAL: Duration = Duration::from_secs(30);
+/// Time until the next look at a target that fails.
+const FAILING_INTERVAL: Duration = Duration::from_secs(3);
+/// Lines an adapter may say before they are dropped.
+const NOTES: usize = 32;
+
+/// An attempt in progress or in use. Dropping it ends its tasks and its session.
+pub(super) struct Attempt {
+    tasks: Tasks,
+}
+
+impl Drop for Attempt {
+    fn drop(&mut self) {
+        self.tasks.cancel();
+    }
+}
+
+impl Attempt {
+    pub(super) fn start(supervisor: &Supervisor, generation: u64) -> Self {
+        let tasks = supervisor.shared.tasks.child(&supervisor.spec.name);
+        let (notes, mut notes_in) = mpsc::channel::<Kind>(NOTES);
+        let (reports, index) = (supervisor.reports.clone(), supervisor.index);
+        tasks.spawn("notes", async move {
+            while let Some(kind) = notes_in.recv().await {
+                let _ = reports.send(super::Report::Event { index, kind }).await;
+            }
+        });
+        let runner = Runner {
+            generation,
+            spec: supervisor.spec.clone(),
+            adapter: supervisor.adapter.clone(),
+            scope: SessionScope {
+                forward: supervisor.spec.name.clone(),
+                tasks: tasks.clone(),
+                notes,
+            },
+            news: supervisor.news.clone(),
+            proof: supervisor.proof.clone(),
+            probes: supervisor.shared.probes.clone(),
+            registry: supervisor.shared.registry.clone(),
+            clock: supervisor.shared.clock,
+        };
+        tasks.spawn("session", runner.run());
+        Self { tasks }
+    }
+}
+
+struct Runner {
+    generation: u64,
+    spec: ForwardSpec,
+    adapter: Arc<dyn Adapter>,
+    scope: SessionScope,
+    news: mpsc::Sender<News>,
+    proof: Arc<LastProof>,
+    probes: Arc<Semaphore>,
+    registry: Registry,
+    clock: Clock,
+}
+
+impl Runner {
+    async fn run(self) {
+        let generation = self.generation;
+        let opened = self.adapter.open(&self.spec.target, self.scope.clone()).await;
+        let session = match opened {
+            Ok(session) => session,
+            Err(problem) => {
+                self.tell(News::Opened { generation, result: Err(problem) }).await;
+                return;
+            }
+        };
+        let _lease = self.registry.lease(
+            LeaseKind::Session,
+            format!("session {generation}"),
+            &self.spec.name,
+        );
+        let live = Live { generation, session: session.clone() };
+        self.tell(News::Opened { generation, result: Ok(live) }).await;
+        tokio::select! {
+            problem = session.lost() => self.tell(News::Lost { generation, problem }).await,
+            () = self.follow(&*session) => {}
+            () = self.prove(&*session) => {}
+        }
+    }
+
+    /// Reports every change of the route, for ever.
+    async fn follow(&self, session: &dyn Session) {
+        let mut route = session.route();
+        loop {
+            route = session.rerouted(&route).await;
+            self.tell(News::Rerouted { generation: self.generation, route: route.clone() }).await;
+        }
+    }
+
+    /// Proves the target again and again, until the session itself does not answer.
+    async fn prove(&self, session: &dyn Session) {
+        let interval = self.interval();
+        loop {
+            let pause = match self.look(session).await {
+                Ok(true) => interval,
+                Ok(false) => FAILING_INTERVAL.min(interval),
+                Err(problem) => {
+                    let generation = self.generation;
+                    self.tell(News::Lost { generation, problem }).await;
+                    return;
+                }
+            };
+            // A tenth more or less, so that the probes of many forwards spread out.
+            let mut next = Instant::now() + pause.mul_f64(0.9 + 0.2 * super::jitter());
+            loop {
+                sleep_until(next).await;
+                // Bytes that came back since are as good as a probe.
+                if pause < interval || self.proof.age(self.clock.now()) >= interval / 2 {
+                    break;
+                }
+                self.tell(News::Probed { generation: self.generation, result: Ok(()) }).await;
+                next = Instant::now() + interval;
+            }
+        }
+    }
+
+    /// One round trip and one probe: whether the target is healthy, or why the session
+    /// is as good as lost.
+    async fn look(&self, session: &dyn Session) -> Result<bool, Problem> {
+        let generation = self.generation;
+        // Never closed; a closed one would only mean that nothing limits the probes.
+        let _permit = self.probes.acquire().await.ok();
+        let round_trip = session.ping().await?;
+        self.tell(News::Pinged { generation, round_trip }).await;
+        let result = session.probe().await.map(|_| ());
+        let healthy = result.is_ok();
+        self.tell(News::Probed { generation, result }).await;
+        Ok(healthy)
+    }
+
+    fn interval(&self) -> Duration {
+        interval(&self.spec)
+    }
+
+    async fn tell(&self, news: News) {
+        // A supervisor that is gone has cancelled this task as well.
+        let _ = self.news.send(news).await;
+    }
+}
+
+/// Time between proofs of this forward's target.
+pub(super) fn interval(spec: &ForwardSpec) -> Duration {
+    spec.health_check.as_ref().map_or(PROBE_INTERVAL, |check| check.interval)
+}

@@ -1,0 +1,173 @@
+//! Owns the local port of a forward: bound, in conflict, or draining.
+
+use super::{News, Shared};
+use crate::client::Service;
+use crate::listener::{Acceptor, Listener, keep_alive};
+use crate::registry::Tasks;
+use localport_core::config::ForwardSpec;
+use localport_core::event::Kind;
+use localport_core::problem::Problem;
+use localport_core::snapshot::ListenerState;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::mpsc;
+use tokio::time::{Instant, sleep_until, timeout};
+use tokio_util::sync::CancellationToken;
+
+/// How often a busy port is tried again: no system announces that a port is free.
+const CONFLICT_RETRY: Duration = Duration::from_secs(1);
+
+pub(super) struct Port {
+    wanted: Vec<SocketAddr>,
+    state: PortState,
+    clients: Tasks,
+}
+
+enum PortState {
+    Closed,
+    Bound { addresses: Vec<SocketAddr>, off: CancellationToken, accepting: Tasks },
+    Conflict { problem: Problem, retry_at: Instant },
+}
+
+impl Port {
+    pub(super) fn new(spec: &ForwardSpec, shared: &Shared) -> Self {
+        let first = spec.bind.first().copied().unwrap_or(IpAddr::V4(Ipv4Addr::LOCALHOST));
+        Self {
+            wanted: vec![SocketAddr::new(first, spec.local_port)],
+            state: PortState::Closed,
+            clients: shared.tasks.child(&spec.name),
+        }
+    }
+
+    /// Binds and accepts; gives what is worth announcing.
+    pub(super) fn bind(
+        &mut self,
+        spec: &ForwardSpec,
+        service: Arc<Service>,
+        shared: &Arc<Shared>,
+    ) -> Option<Kind> {
+        match Listener::bind(&spec.bind, spec.local_port, &spec.name, &shared.registry) {
+            Ok(listener) => {
+                let addresses = listener.addresses().to_vec();
+                let local = join(&addresses);
+                self.accept(listener, addresses, &service, spec, shared);
+                Some(Kind::Listening { local })
+            }
+            Err(problem) => {
+                let retry_at = Instant::now() + CONFLICT_RETRY;
+                let known = self.problem() == Some(&problem);
+                self.state = PortState::Conflict { problem: problem.clone(), retry_at };
+                (!known).then_some(Kind::ListenerConflict { problem })
+            }
+        }
+    }
+
+    fn accept(
+        &mut self,
+        listener: Listener,
+        addresses: Vec<SocketAddr>,
+        service: &Arc<Service>,
+        spec: &ForwardSpec,
+        shared: &Arc<Shared>,
+    ) {
+        let off = CancellationToken::new();
+        let accepting = shared.tasks.child(&spec.name);
+        let (sockets, lease) = listener.into_parts();
+        let lease = Arc::new(lease);
+        self.clients = shared.tasks.child(&spec.name);
+        for socket in sockets {
+            let (service, off, clients) = (service.clone(), off.clone(), self.clients.clone());
+            let lease = lease.clone();
+            accepting.spawn("accept", async move {
+                let _lease = lease;
+                let mut acceptor = Acceptor::new(socket);
+                loop {
+                    let (client, address) = acceptor.accept().await;
+                    keep_alive(&client);
+                    let cut = clients.token().clone();
+                    let serving = service.clone().serve(client, address, off.clone(), cut);
+                    clients.spawn_to_end("client", serving);
+                }
+            });
+        }
+        self.state = PortState::Bound { addresses, off, accepting };
+    }
+
+    /// Resolves when a busy port is to be tried again; never while there is no conflict.
+    pub(super) async fn due(&self) {
+        match &self.state {
+            PortState::Conflict { retry_at, .. } => sleep_until(*retry_at).await,
+            PortState::Closed | PortState::Bound { .. } => std::future::pending().await,
+        }
+    }
+
+    /// Closes the listener and held clients at once, gives open ones their time, then
+    /// cuts them with a reset and reports.
+    pub(super) fn drain(&mut self, shared: &Arc<Shared>, news: mpsc::Sender<News>) {
+        let accepting = match std::mem::replace(&mut self.state, PortState::Closed) {
+            PortState::Bound { off, accepting, .. } => {
+                off.cancel();
+                accepting.cancel();
+                Some(accepting)
+            }
+            PortState::Closed | PortState::Conflict { .. } => None,
+        };
+        let (clients, budget) = (self.clients.clone(), shared.drain);
+        shared.tasks.spawn_to_end("drain", async move {
+            if let Some(accepting) = accepting {
+                accepting.wait().await;
+            }
+            let mut forced = 0;
+            if timeout(budget, clients.wait()).await.is_err() {
+                forced = clients.len();
+                clients.cancel();
+                clients.wait().await;
+            }
+            // A supervisor that is gone has nothing left to drain for.
+            let _ = news.send(News::Drained { forced }).await;
+        });
+    }
+
+    pub(super) fn in_conflict(&self) -> bool {
+        matches!(self.state, PortState::Conflict { .. })
+    }
+
+    pub(super) fn problem(&self) -> Option<&Problem> {
+        match &self.state {
+            PortState::Conflict { problem, .. } => Some(problem),
+            PortState::Closed | PortState::Bound { .. } => None,
+        }
+    }
+
+    pub(super) fn name(&self) -> ListenerState {
+        match self.state {
+            PortState::Closed => ListenerState::Closed,
+            PortState::Bound { .. } => ListenerState::Listening,
+            PortState::Conflict { .. } => ListenerState::Conflict,
+        }
+    }
+
+    /// The addresses it is bound on.
+    pub(super) fn addresses(&self) -> Vec<String> {
+        match &self.state {
+            PortState::Bound { addresses, .. } => {
+                addresses.iter().map(ToString::to_string).collect()
+            }
+            PortState::Closed | PortState::Conflict { .. } => vec![],
+        }
+    }
+
+    /// The address for clients, bound or not.
+    pub(super) fn local(&self) -> String {
+        let bound = match &self.state {
+            PortState::Bound { addresses, .. } => addresses.first(),
+            PortState::Closed | PortState::Conflict { .. } => None,
+        };
+        bound.or(self.wanted.first()).map(ToString::to_string).unwrap_or_default()
+    }
+}
+
+fn join(addresses: &[SocketAddr]) -> String {
+    addresses.iter().map(ToString::to_string).collect::<Vec<_>>().join(" and ")
+}

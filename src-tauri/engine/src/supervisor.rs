@@ -12,7 +12,7 @@ use crate::client::{Evidence, LastProof, Live, Service};
 use crate::handle::Clock;
 use crate::registry::{Registry, Tasks};
 use crate::relay::{Buffers, Counters};
-use attempt::Attempt;
+use attempt::{Attempt, Mending};
 use localport_core::config::{ForwardSpec, RestartPolicy};
 use localport_core::event::Kind;
 use localport_core::forward::{Conditions, Input, Output, State, step};
@@ -60,6 +60,7 @@ enum News {
     Rerouted { generation: u64, route: Route },
     Pinged { generation: u64, round_trip: Duration },
     Probed { generation: u64, result: Result<(), Problem> },
+    Mended { generation: u64 },
     Drained { forced: usize },
 }
 
@@ -86,6 +87,7 @@ pub(crate) struct Supervisor {
     facts: Facts,
     sessions: watch::Sender<Option<Live>>,
     attempt: Option<Attempt>,
+    mending: Option<Mending>,
     news: mpsc::Sender<News>,
     evidence: mpsc::Sender<Evidence>,
     proof: Arc<LastProof>,
@@ -116,6 +118,7 @@ impl Supervisor {
             facts: Facts::default(),
             sessions: watch::Sender::new(None),
             attempt: None,
+            mending: None,
             news,
             evidence,
             proof: Arc::default(),
@@ -195,6 +198,11 @@ impl Supervisor {
             News::Probed { generation, result: Err(problem) } => {
                 self.disproved(generation, problem).await;
             }
+            News::Mended { generation } => {
+                if self.is_current(generation) {
+                    self.apply(Input::Due).await;
+                }
+            }
             News::Drained { forced } => {
                 if forced > 0 {
                     self.tell(Report::Forced { index: self.index, clients: forced }).await;
@@ -255,6 +263,9 @@ impl Supervisor {
         for output in outputs {
             self.perform(output).await;
         }
+        if self.state.retry_at().is_some() && self.mending.is_none() {
+            self.mending = self.state.problem().map(|problem| Mending::watch(self, problem));
+        }
         let after = self.state.name();
         if before != after {
             self.since = self.shared.clock.now();
@@ -295,6 +306,7 @@ impl Supervisor {
 
     fn open(&mut self, generation: u64) {
         self.wake_at = None;
+        self.mending = None;
         self.close();
         self.attempt = Some(Attempt::start(self, generation));
     }
@@ -307,6 +319,7 @@ impl Supervisor {
 
     fn drain(&mut self) {
         self.wake_at = None;
+        self.mending = None;
         if self.sessions.borrow().is_none() {
             self.attempt = None; // An attempt that nobody waits for any more.
         }

@@ -5,18 +5,23 @@ use crate::adapter::{Adapter, Session, SessionScope};
 use crate::client::{LastProof, Live};
 use crate::handle::Clock;
 use crate::registry::{LeaseKind, Registry, Tasks};
-use localport_core::config::ForwardSpec;
+use localport_core::config::{ForwardSpec, Target};
 use localport_core::event::Kind;
-use localport_core::problem::Problem;
+use localport_core::problem::{Code, Problem};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::{Semaphore, mpsc};
-use tokio::time::{Instant, sleep_until};
+use tokio::time::{Instant, sleep_until, timeout};
 
 /// Time between proofs where the configuration has no `health_check`.
 pub(super) const PROBE_INTERVAL: Duration = Duration::from_secs(30);
 /// Time until the next look at a target that fails.
 const FAILING_INTERVAL: Duration = Duration::from_secs(3);
+/// Time a session has to answer a ping before it counts as lost, whatever the adapter
+/// promises: a tunnel that is black-holed must not stay green.
+const PING_DEADLINE: Duration = Duration::from_secs(10);
+/// Time a target has to accept where the configuration has no `health_check`.
+const PROBE_DEADLINE: Duration = Duration::from_secs(10);
 /// Lines an adapter may say before they are dropped.
 const NOTES: usize = 32;
 
@@ -57,6 +62,32 @@ impl Attempt {
             clock: supervisor.shared.clock,
         };
         tasks.spawn("session", runner.run());
+        Self { tasks }
+    }
+}
+
+/// Waits for word that the cause of a failure has mended. Dropping it ends the wait.
+pub(super) struct Mending {
+    tasks: Tasks,
+}
+
+impl Drop for Mending {
+    fn drop(&mut self) {
+        self.tasks.cancel();
+    }
+}
+
+impl Mending {
+    pub(super) fn watch(supervisor: &Supervisor, problem: &Problem) -> Self {
+        let tasks = supervisor.shared.tasks.child(&supervisor.spec.name);
+        let (adapter, target) = (supervisor.adapter.clone(), supervisor.spec.target.clone());
+        let (news, problem) = (supervisor.news.clone(), problem.clone());
+        let generation = supervisor.state.attempt().generation;
+        tasks.spawn("mending", async move {
+            adapter.mended(&target, &problem).await;
+            // A supervisor that is gone has cancelled this task as well.
+            let _ = news.send(News::Mended { generation }).await;
+        });
         Self { tasks }
     }
 }
@@ -140,12 +171,44 @@ impl Runner {
         let generation = self.generation;
         // Never closed; a closed one would only mean that nothing limits the probes.
         let _permit = self.probes.acquire().await.ok();
-        let round_trip = session.ping().await?;
+        let round_trip = match timeout(PING_DEADLINE, session.ping()).await {
+            Ok(answered) => answered?,
+            Err(_) => return Err(self.silent()),
+        };
         self.tell(News::Pinged { generation, round_trip }).await;
-        let result = session.probe().await.map(|_| ());
+        let deadline = self.spec.health_check.as_ref().map_or(PROBE_DEADLINE, |c| c.timeout);
+        let result = match timeout(deadline, session.probe()).await {
+            Ok(probed) => probed.map(|_| ()),
+            Err(_) => Err(self.unanswered(deadline)),
+        };
         let healthy = result.is_ok();
         self.tell(News::Probed { generation, result }).await;
         Ok(healthy)
+    }
+
+    fn silent(&self) -> Problem {
+        let (code, place) = match &self.spec.target {
+            Target::Ssh(ssh) => (Code::SshFrozen, ssh.destination()),
+            Target::Kube(kube) => {
+                let context = kube.context.as_deref().unwrap_or("the current context");
+                (Code::KubeUnreachable, context.to_owned())
+            }
+        };
+        let seconds = PING_DEADLINE.as_secs();
+        Problem::new(
+            code,
+            format!("`{place}` has not answered for `{seconds}` s"),
+            "Check the network and the VPN; the session is opened again by itself",
+        )
+    }
+
+    fn unanswered(&self, deadline: Duration) -> Problem {
+        let (target, seconds) = (self.spec.target_words(), deadline.as_secs_f64());
+        Problem::new(
+            Code::TargetTimeout,
+            format!("`{target}` did not accept a connection within `{seconds}` s"),
+            "Check that the service runs and is not overloaded",
+        )
     }
 
     fn interval(&self) -> Duration {

@@ -1,0 +1,471 @@
+//! The engine against a scripted adapter: real sockets, a far side that does what it is told.
+
+// Helpers of a test may fail the test.
+#![allow(clippy::unwrap_used, clippy::panic)]
+
+use futures_util::future::BoxFuture;
+use localport_core::command::{Command, Refusal, Selector};
+use localport_core::config::{Config, DEFAULT_HOLD, ForwardSpec, RestartPolicy, SshTarget, Target};
+use localport_core::event::Kind;
+use localport_core::problem::{Code, Problem};
+use localport_core::snapshot::{
+    Forward, ForwardState, ListenerState, Snapshot, TargetState, TunnelState,
+};
+use localport_engine::adapter::{
+    Adapter, ConnectError, Connection, Route, Session, SessionScope, Verdict,
+};
+use localport_engine::engine::{self, Options};
+use localport_engine::handle::EngineHandle;
+use localport_engine::registry::Registry;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::watch;
+use tokio::time::timeout;
+
+const DEADLINE: Duration = Duration::from_secs(10);
+
+/// What the far side does now.
+#[derive(Clone, Debug)]
+enum Far {
+    /// Sessions open and clients are carried to this address.
+    Up(SocketAddr),
+    /// Sessions end and none opens.
+    Away(Problem),
+    /// Sessions open, but the target says no.
+    Refusing(Problem),
+    /// Sessions open; the target neither accepts nor refuses.
+    Blocked,
+}
+
+#[derive(Clone)]
+struct Scripted {
+    far: watch::Sender<Far>,
+    opened: Arc<AtomicUsize>,
+}
+
+struct ScriptedSession {
+    far: watch::Receiver<Far>,
+}
+
+impl Scripted {
+    fn new(far: Far) -> Self {
+        Self { far: watch::Sender::new(far), opened: Arc::default() }
+    }
+
+    fn set(&self, far: Far) {
+        self.far.send_replace(far);
+    }
+}
+
+impl Adapter for Scripted {
+    fn open<'a>(
+        &'a self,
+        _target: &'a Target,
+        _scope: SessionScope,
+    ) -> BoxFuture<'a, Result<Arc<dyn Session>, Problem>> {
+        Box::pin(async {
+            self.opened.fetch_add(1, Ordering::Relaxed);
+            match &*self.far.borrow() {
+                Far::Away(problem) => Err(problem.clone()),
+                _ => Ok(Arc::new(ScriptedSession { far: self.far.subscribe() }) as _),
+            }
+        })
+    }
+
+    fn mended<'a>(&'a self, _: &'a Target, _: &'a Problem) -> BoxFuture<'a, ()> {
+        let mut far = self.far.subscribe();
+        Box::pin(async move {
+            let _ = far.wait_for(|far| !matches!(far, Far::Away(_))).await;
+        })
+    }
+
+    fn trust<'a>(&'a self, _: &'a Target) -> BoxFuture<'a, Result<String, Problem>> {
+        Box::pin(async { Ok("SHA256:scripted".to_owned()) })
+    }
+
+    fn shutdown(&self, _: Duration) -> BoxFuture<'_, ()> {
+        Box::pin(async {})
+    }
+}
+
+impl Session for ScriptedSession {
+    fn route(&self) -> Route {
+        Route { path: "scripted", endpoint: "far side".to_owned() }
+    }
+
+    fn connect(&self) -> BoxFuture<'_, Result<Connection, ConnectError>> {
+        let far = self.far.borrow().clone();
+        Box::pin(async move {
+            match far {
+                Far::Up(address) => {
+                    let stream = TcpStream::connect(address).await.unwrap();
+                    Ok(Connection { stream: Box::new(stream) })
+                }
+                Far::Away(problem) => Err(ConnectError { problem, verdict: Verdict::Hold }),
+                Far::Refusing(problem) => Err(ConnectError { problem, verdict: Verdict::Refuse }),
+                Far::Blocked => std::future::pending().await,
+            }
+        })
+    }
+
+    fn lost(&self) -> BoxFuture<'_, Problem> {
+        let mut far = self.far.clone();
+        Box::pin(async move {
+            match far.wait_for(|far| matches!(far, Far::Away(_))).await.map(|far| far.clone()) {
+                Ok(Far::Away(problem)) => problem,
+                _ => std::future::pending().await,
+            }
+        })
+    }
+
+    fn rerouted<'a>(&'a self, _: &'a Route) -> BoxFuture<'a, Route> {
+        Box::pin(std::future::pending())
+    }
+
+    fn ping(&self) -> BoxFuture<'_, Result<Duration, Problem>> {
+        Box::pin(async { Ok(Duration::from_millis(7)) })
+    }
+
+    fn probe(&self) -> BoxFuture<'_, Result<Duration, Problem>> {
+        let far = self.far.borrow().clone();
+        Box::pin(async move {
+            match far {
+                Far::Refusing(problem) => Err(problem),
+                Far::Blocked => std::future::pending().await,
+                _ => Ok(Duration::from_millis(9)),
+            }
+        })
+    }
+}
+
+fn away() -> Problem {
+    Problem::new(Code::SshUnreachable, "`bastion` does not answer", "Check the VPN")
+}
+
+fn spec(name: &str, port: u16) -> ForwardSpec {
+    ForwardSpec {
+        name: name.to_owned(),
+        enabled: true,
+        tags: vec!["db".to_owned()],
+        description: None,
+        local_port: port,
+        bind: vec![],
+        hold: DEFAULT_HOLD,
+        target: Target::Ssh(SshTarget {
+            host: "bastion".to_owned(),
+            user: None,
+            port: None,
+            key_file: None,
+            password: None,
+            remote_host: "localhost".to_owned(),
+            remote_port: 5432,
+        }),
+        health_check: None,
+        restart_policy: None,
+    }
+}
+
+/// A port that is free on both loopbacks at the time of asking.
+fn free_port() -> u16 {
+    loop {
+        let v4 = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let port = v4.local_addr().unwrap().port();
+        if std::net::TcpListener::bind(("::1", port)).is_ok() {
+            return port;
+        }
+    }
+}
+
+fn engine(adapter: &Scripted, forwards: Vec<ForwardSpec>, drain: Duration) -> EngineHandle {
+    engine::start(Options {
+        config: Config { forwards, ..Config::default() },
+        searched: vec![],
+        ssh: Arc::new(adapter.clone()),
+        kube: Arc::new(adapter.clone()),
+        registry: Registry::default(),
+        drain,
+    })
+}
+
+async fn until(engine: &EngineHandle, what: &str, is: impl Fn(&Snapshot) -> bool) -> Arc<Snapshot> {
+    let mut snapshots = engine.snapshot();
+    match timeout(DEADLINE, snapshots.wait_for(|s| is(s))).await {
+        Ok(snapshot) => snapshot.unwrap().clone(),
+        Err(_) => panic!("never came to {what}; last: {:#?}", engine.snapshot().borrow()),
+    }
+}
+
+fn first(snapshot: &Snapshot, is: impl Fn(&Forward) -> bool) -> bool {
+    snapshot.forwards.first().is_some_and(is)
+}
+
+async fn echo_server() -> SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    #[allow(clippy::disallowed_methods)] // The far side has no owner in the engine.
+    tokio::spawn(async move {
+        while let Ok((mut client, _)) = listener.accept().await {
+            tokio::spawn(async move {
+                let (mut read, mut write) = client.split();
+                let _ = tokio::io::copy(&mut read, &mut write).await;
+                let _ = write.shutdown().await;
+            });
+        }
+    });
+    address
+}
+
+async fn echo(port: u16, text: &[u8]) -> std::io::Result<Vec<u8>> {
+    let mut client = TcpStream::connect(("127.0.0.1", port)).await?;
+    client.write_all(text).await?;
+    client.shutdown().await?;
+    let mut reply = vec![];
+    client.read_to_end(&mut reply).await?;
+    Ok(reply)
+}
+
+async fn stop(engine: &EngineHandle) {
+    engine.quit();
+    let stopped = timeout(DEADLINE, engine.stopped()).await.unwrap();
+    assert!(stopped.forced.is_empty() && stopped.left.is_empty(), "{stopped:?}");
+    assert!(engine.resources().is_empty(), "{:?}", engine.resources());
+}
+
+/// G1: held while there is no session, then served; the listener never closes.
+#[tokio::test]
+async fn g1_a_client_is_held_while_the_far_side_is_away_and_then_served() {
+    let adapter = Scripted::new(Far::Away(away()));
+    let port = free_port();
+    let engine = engine(&adapter, vec![spec("orders", port)], Duration::from_secs(1));
+    until(&engine, "backing off", |s| first(s, |f| f.state == ForwardState::BackingOff)).await;
+
+    let client = echo(port, b"held and served");
+    let server = echo_server().await;
+    let mend = async {
+        until(&engine, "a held client", |s| first(s, |f| f.connections.held == 1)).await;
+        adapter.set(Far::Up(server));
+    };
+    let (reply, ()) = tokio::join!(client, mend);
+    assert_eq!(reply.unwrap(), b"held and served");
+
+    let snapshot = until(&engine, "counted bytes", |s| {
+        first(s, |f| f.bytes.down == 15 && f.bytes.up == 15 && f.connections.open == 0)
+    })
+    .await;
+    assert_eq!(snapshot.forwards[0].connections.total, 1);
+    stop(&engine).await;
+}
+
+/// G1, S6.5: through ten outages no connect is refused and every client is served.
+#[tokio::test]
+async fn g1_no_client_is_refused_through_many_outages() {
+    let server = echo_server().await;
+    let adapter = Scripted::new(Far::Up(server));
+    let port = free_port();
+    let engine = engine(&adapter, vec![spec("orders", port)], Duration::from_secs(1));
+    until(&engine, "listening", |s| first(s, |f| f.listener.state == ListenerState::Listening))
+        .await;
+    for round in 0..10u32 {
+        adapter.set(Far::Away(away()));
+        let text = format!("round {round}").into_bytes();
+        let client = echo(port, &text);
+        let mend = async {
+            until(&engine, "a held client", |s| first(s, |f| f.connections.held == 1)).await;
+            adapter.set(Far::Up(server));
+        };
+        let (reply, ()) = tokio::join!(client, mend);
+        assert_eq!(reply.unwrap(), text);
+    }
+    stop(&engine).await;
+}
+
+/// G3: green only with proof; a target that refuses is seen, reset to the client and
+/// seen again when it is back.
+#[tokio::test]
+async fn g3_the_target_is_judged_by_proof() {
+    let refused =
+        Problem::new(Code::TargetRefused, "`localhost:5432` refuses connections", "Start it");
+    let adapter = Scripted::new(Far::Blocked);
+    let port = free_port();
+    let engine = engine(&adapter, vec![spec("orders", port)], Duration::from_secs(1));
+    let up = until(&engine, "a tunnel", |s| first(s, |f| f.tunnel.rtt_ms == Some(7.0))).await;
+    assert_eq!(up.forwards[0].target_health.state, TargetState::Unknown);
+    assert_ne!(up.forwards[0].word(up.at), "serving");
+
+    adapter.set(Far::Refusing(refused.clone()));
+    engine.command(Command::Restart(Selector::All)).await.unwrap();
+    until(&engine, "degraded", |s| {
+        first(s, |f| f.state == ForwardState::Degraded && f.problem.as_ref() == Some(&refused))
+    })
+    .await;
+    let error = echo(port, b"x").await.unwrap_err();
+    assert_eq!(error.kind(), std::io::ErrorKind::ConnectionReset);
+
+    adapter.set(Far::Up(echo_server().await));
+    let served = until(&engine, "serving", |s| first(s, |f| f.word(s.at) == "serving")).await;
+    assert_eq!(served.summary(served.at), "1 serving");
+    stop(&engine).await;
+}
+
+/// A busy port is a state with its owner's name; the bind is retried when it frees.
+#[tokio::test]
+async fn a_busy_port_is_a_state_and_other_forwards_are_untouched() {
+    let adapter = Scripted::new(Far::Up(echo_server().await));
+    let other = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let (busy, free) = (other.local_addr().unwrap().port(), free_port());
+    let forwards = vec![spec("busy", busy), spec("free", free)];
+    let engine = engine(&adapter, forwards, Duration::from_secs(1));
+    let snapshot = until(&engine, "one conflict, one serving", |s| {
+        s.forwards.len() == 2
+            && s.forwards[0].listener.state == ListenerState::Conflict
+            && s.forwards[1].word(s.at) == "serving"
+    })
+    .await;
+    let problem = snapshot.forwards[0].problem.clone().unwrap();
+    assert!(problem.sentence.contains(&std::process::id().to_string()), "{problem}");
+    assert_eq!(snapshot.forwards[0].word(snapshot.at), "broken");
+    assert_eq!(echo(free, b"untouched").await.unwrap(), b"untouched");
+
+    drop(other);
+    until(&engine, "both serving", |s| s.forwards.iter().all(|f| f.word(s.at) == "serving")).await;
+    assert_eq!(echo(busy, b"taken over").await.unwrap(), b"taken over");
+    stop(&engine).await;
+}
+
+/// A held client is closed with a reset and a logged reason when its time is over.
+#[tokio::test]
+async fn a_hold_ends_with_a_reset_and_a_reason() {
+    let adapter = Scripted::new(Far::Away(away()));
+    let port = free_port();
+    let spec = ForwardSpec { hold: Duration::from_millis(200), ..spec("orders", port) };
+    let engine = engine(&adapter, vec![spec], Duration::from_secs(1));
+    until(&engine, "listening", |s| first(s, |f| f.listener.state == ListenerState::Listening))
+        .await;
+    let mut events = engine.events();
+    let error = echo(port, b"x").await.unwrap_err();
+    assert_eq!(error.kind(), std::io::ErrorKind::ConnectionReset);
+    let closed = async {
+        loop {
+            if let Kind::ClientClosed { problem, .. } = &events.recv().await.unwrap().kind {
+                return problem.code;
+            }
+        }
+    };
+    assert_eq!(timeout(DEADLINE, closed).await.unwrap(), Code::HoldExpired);
+    stop(&engine).await;
+}
+
+/// S8: quitting lets an open connection finish, and cuts with a name what does not.
+#[tokio::test]
+async fn quitting_drains_open_connections_and_names_what_it_cuts() {
+    let adapter = Scripted::new(Far::Up(echo_server().await));
+    let port = free_port();
+    let running = engine(&adapter, vec![spec("orders", port)], Duration::from_secs(5));
+    until(&running, "serving", |s| first(s, |f| f.word(s.at) == "serving")).await;
+    let mut client = TcpStream::connect(("127.0.0.1", port)).await.unwrap();
+    client.write_all(b"first").await.unwrap();
+    let mut got = [0; 5];
+    client.read_exact(&mut got).await.unwrap();
+    running.quit();
+    until(&running, "a closed listener", |s| {
+        first(s, |f| f.state == ForwardState::Stopping && f.listener.state == ListenerState::Closed)
+    })
+    .await;
+    assert!(TcpStream::connect(("127.0.0.1", port)).await.is_err());
+    client.write_all(b"later").await.unwrap();
+    client.read_exact(&mut got).await.unwrap();
+    assert_eq!(&got, b"later");
+    drop(client);
+    let stopped = timeout(DEADLINE, running.stopped()).await.unwrap();
+    assert!(stopped.forced.is_empty() && stopped.left.is_empty(), "{stopped:?}");
+
+    let running = engine(&adapter, vec![spec("orders", port)], Duration::from_millis(100));
+    until(&running, "serving", |s| first(s, |f| f.word(s.at) == "serving")).await;
+    let mut client = TcpStream::connect(("127.0.0.1", port)).await.unwrap();
+    client.write_all(b"first").await.unwrap();
+    client.read_exact(&mut got).await.unwrap();
+    running.quit();
+    let stopped = timeout(DEADLINE, running.stopped()).await.unwrap();
+    assert_eq!(stopped.forced, ["1 open connections of orders"]);
+    assert!(stopped.left.is_empty(), "{stopped:?}");
+    let error = client.read_exact(&mut got).await.unwrap_err();
+    assert_eq!(error.kind(), std::io::ErrorKind::ConnectionReset);
+}
+
+/// Commands name what they apply to, and refuse unknown names without doing anything.
+#[tokio::test]
+async fn commands_switch_forwards_and_refuse_unknown_names() {
+    let adapter = Scripted::new(Far::Up(echo_server().await));
+    let port = free_port();
+    let off = ForwardSpec { enabled: false, ..spec("orders", port) };
+    let engine = engine(&adapter, vec![off], Duration::from_secs(1));
+    until(&engine, "off", |s| first(s, |f| f.word(s.at) == "off")).await;
+    assert!(TcpStream::connect(("127.0.0.1", port)).await.is_err());
+
+    let refusal = engine.command(Command::Start(Selector::Names(vec!["oders".into()]))).await;
+    let nearest = Some("orders".to_owned());
+    assert_eq!(refusal, Err(Refusal::UnknownForward { name: "oders".into(), nearest }));
+    let refusal = engine.command(Command::Start(Selector::Tag("api".into()))).await;
+    assert_eq!(refusal, Err(Refusal::UnknownTag { tag: "api".into() }));
+
+    let done = engine.command(Command::Start(Selector::Tag("db".into()))).await.unwrap();
+    assert_eq!(done.forwards, ["orders"]);
+    until(&engine, "serving", |s| first(s, |f| f.word(s.at) == "serving")).await;
+    engine.command(Command::Stop(Selector::All)).await.unwrap();
+    let off = until(&engine, "off again", |s| {
+        first(s, |f| f.state == ForwardState::Stopped && f.tunnel.state == TunnelState::Off)
+    })
+    .await;
+    assert!(!off.forwards[0].wanted);
+    stop(&engine).await;
+}
+
+/// A restart policy ends after its attempts; the listener stays and a person can start over.
+#[tokio::test]
+async fn a_restart_policy_gives_up_and_a_person_starts_over() {
+    let adapter = Scripted::new(Far::Away(away()));
+    let port = free_port();
+    let policy = RestartPolicy {
+        max_attempts: Some(2),
+        initial_delay: Duration::from_millis(1),
+        ..RestartPolicy::PATIENT
+    };
+    let spec = ForwardSpec { restart_policy: Some(policy), ..spec("orders", port) };
+    let engine = engine(&adapter, vec![spec], Duration::from_secs(1));
+    until(&engine, "giving up", |s| {
+        first(s, |f| f.problem.as_ref().is_some_and(|p| p.code == Code::AttemptsUsedUp))
+    })
+    .await;
+    assert_eq!(adapter.opened.load(Ordering::Relaxed), 3);
+    adapter.set(Far::Up(echo_server().await));
+    engine.command(Command::RetryNow(Selector::All)).await.unwrap();
+    until(&engine, "serving", |s| first(s, |f| f.word(s.at) == "serving")).await;
+    stop(&engine).await;
+}
+
+/// A thousand forwards listen, and a start and stop leaves nothing held.
+#[tokio::test]
+async fn s12_a_thousand_forwards_listen_and_are_released() {
+    let adapter = Scripted::new(Far::Up(echo_server().await));
+    let _ = rlimit::increase_nofile_limit(8192);
+    // Reserved together, so that no two are the same; freed together just before.
+    let reserved: Vec<std::net::TcpListener> =
+        (0..1000).map(|_| std::net::TcpListener::bind("127.0.0.1:0").unwrap()).collect();
+    let ports: Vec<u16> = reserved.iter().map(|l| l.local_addr().unwrap().port()).collect();
+    drop(reserved);
+    let forwards =
+        ports.iter().map(|port| spec(&format!("forward-{port}"), *port)).collect::<Vec<_>>();
+    let engine = engine(&adapter, forwards, Duration::from_secs(1));
+    let listening = until(&engine, "a thousand listeners", |s| {
+        s.forwards.iter().filter(|f| f.listener.state == ListenerState::Listening).count() >= 1000
+    })
+    .await;
+    assert_eq!(listening.forwards.len(), 1000);
+    until(&engine, "all serving", |s| s.forwards.iter().all(|f| f.word(s.at) == "serving")).await;
+    assert_eq!(echo(ports[999], b"the last").await.unwrap(), b"the last");
+    stop(&engine).await;
+}

@@ -1,0 +1,192 @@
+//! Owns the pictures that the page is looked at with in a plain browser: empty, five,
+//! trouble, 500 rows, and the rarer ones.
+
+import type { Context, Diagnostic, Forward, Problem, Snapshot } from "../generated/bindings";
+
+export const START = 1_790_000_000_000;
+
+const SEARCHED = [
+  "/home/sam/work/localport.yaml",
+  "/home/sam/work/localport.yml",
+  "/home/sam/work/.localport.yaml",
+  "/home/sam/.localport.yaml",
+  "/home/sam/.config/localport/config.yaml",
+  "/etc/localport/config.yaml",
+];
+
+type Partial2 = Partial<Omit<Forward, "listener" | "tunnel" | "target_health" | "connections" | "bytes">> & {
+  listener?: Partial<Forward["listener"]>;
+  tunnel?: Partial<Forward["tunnel"]>;
+  target_health?: Partial<Forward["target_health"]>;
+  connections?: Partial<Forward["connections"]>;
+  bytes?: Partial<Forward["bytes"]>;
+};
+
+/** A serving forward, except for what `over` says. */
+export function forward(name: string, context: string, port: number, target: string, over: Partial2 = {}): Forward {
+  const technology = over.technology ?? (target.includes("/") ? "kubectl" : "ssh");
+  const base: Forward = {
+    name,
+    technology,
+    context,
+    tags: [],
+    description: null,
+    wanted: true,
+    state: "running",
+    since: START - 3_600_000,
+    local: `127.0.0.1:${port}`,
+    target,
+    listener: { state: "listening", addresses: [`127.0.0.1:${port}`, `[::1]:${port}`] },
+    tunnel: {
+      state: "up",
+      path: technology === "ssh" ? "ssh-mux" : "v4-ws",
+      endpoint: technology === "ssh" ? context : "pod orders-0",
+      rtt_ms: 12,
+      measured: START - 2_000,
+      retry_at: null,
+    },
+    target_health: { state: "healthy", checked: START - 3_000, fresh_until: START + 86_400_000 },
+    connections: { open: 0, held: 0, total: 0 },
+    bytes: { up: 0, down: 0 },
+    problem: null,
+  };
+  return {
+    ...base,
+    ...over,
+    listener: { ...base.listener, ...over.listener },
+    tunnel: { ...base.tunnel, ...over.tunnel },
+    target_health: { ...base.target_health, ...over.target_health },
+    connections: { ...base.connections, ...over.connections },
+    bytes: { ...base.bytes, ...over.bytes },
+  };
+}
+
+const OFF: Partial2 = {
+  wanted: false,
+  state: "stopped",
+  listener: { state: "closed", addresses: [] },
+  tunnel: { state: "off", path: null, endpoint: null, rtt_ms: null },
+  target_health: { state: "unknown", checked: null, fresh_until: null },
+};
+
+function waiting(problem: Problem, held = 0): Partial2 {
+  return {
+    state: "backing-off",
+    since: START - 42_000,
+    tunnel: { state: "down", path: null, endpoint: null, rtt_ms: null, retry_at: START + 9_000 },
+    target_health: { state: "unknown", checked: START - 44_000, fresh_until: null },
+    connections: { open: 0, held, total: held },
+    problem,
+  };
+}
+
+function failed(problem: Problem): Partial2 {
+  return { ...waiting(problem), state: "failed", tunnel: { state: "down", path: null, endpoint: null, rtt_ms: null, retry_at: START + 280_000 } };
+}
+
+const STAGING: Problem = {
+  code: "kube-unreachable",
+  sentence: "the API server of `staging` at `https://10.20.0.1:6443` does not answer",
+  hint: "Check the VPN; LocalPort tries again by itself",
+};
+
+function contexts(forwards: Forward[], problems: Record<string, Problem> = {}): Context[] {
+  const names = [...new Set(forwards.map((each) => each.context))];
+  return names.map((name) => {
+    const members = forwards.filter((each) => each.context === name && each.wanted);
+    return {
+      name,
+      technology: forwards.find((each) => each.context === name)?.technology ?? "ssh",
+      forwards: members.length,
+      up: members.filter((each) => each.tunnel.state === "up").length,
+      problem: problems[name] ?? null,
+    };
+  });
+}
+
+export function snapshot(forwards: Forward[], over: Partial<Snapshot> = {}, problems: Record<string, Problem> = {}): Snapshot {
+  return {
+    seq: 1,
+    at: START,
+    version: "0.1.0",
+    pid: 4711,
+    phase: "running",
+    started: START - 7_200_000,
+    forwards,
+    contexts: contexts(forwards, problems),
+    config: { files: ["/home/sam/.config/localport/config.yaml"], searched: SEARCHED, diagnostics: [] },
+    ...over,
+  };
+}
+
+const FIVE = () => [
+  forward("api", "dev", 8080, "deploy/api:http · web", { connections: { open: 4, total: 210 }, bytes: { up: 1_200_000, down: 48_000_000 } }),
+  forward("grafana", "dev", 3000, "svc/grafana:80 · monitoring", { tags: ["ops"], connections: { open: 1, total: 12 }, bytes: { up: 30_000, down: 9_400_000 } }),
+  forward("cache", "deploy@bastion.example.com", 6379, "localhost:6379", { connections: { open: 3, total: 77 }, bytes: { up: 880_000, down: 2_100_000 }, tunnel: { rtt_ms: 24 } }),
+  forward("wiki", "deploy@bastion.example.com", 18081, "wiki.internal:80", { tunnel: { rtt_ms: 25 } }),
+  forward("old-box", "deploy@bastion.example.com", 18082, "10.0.0.9:22", OFF),
+];
+
+const TROUBLE = () => [
+  ...FIVE(),
+  forward("orders-db", "staging", 15432, "svc/orders:5432 · shop", waiting(STAGING, 2)),
+  forward("events", "staging", 19092, "sts/broker:9092 · shop", waiting(STAGING)),
+  forward("search", "dev", 9200, "svc/search:9200 · web", {
+    state: "degraded",
+    since: START - 190_000,
+    target_health: { state: "failing", checked: START - 4_000, fresh_until: null },
+    problem: {
+      code: "target-refused",
+      sentence: "port `9200` of pod `search-0` refuses connections",
+      hint: "Does the container listen on `9200`? `kubectl logs search-0` tells",
+    },
+  }),
+  forward("metrics", "prom@metrics.example.com", 9090, "prom.internal:9090", failed({
+    code: "ssh-host-key-unknown",
+    sentence: "the key of `metrics.example.com` is not known yet: ED25519 `SHA256:47DEQpj8HBSa+/TImW+5JCeuQeRkm5NMpJWZG3hSuFU`",
+    hint: "Compare it with what the owner of the host gave you, then trust it here or with `localport ssh trust metrics`",
+  })),
+  forward("payments-gateway-read-replica-eu-central-1-blue", "prom@metrics.example.com", 25432, "a-very-long-database-host-name.eu-central-1.rds.internal.example.com:5432", {
+    target_health: { state: "healthy", checked: START - 40_000, fresh_until: START - 10_000 },
+  }),
+  forward("web", "dev", 443, "svc/web:443 · web", {
+    state: "starting",
+    listener: { state: "conflict", addresses: [] },
+    tunnel: { state: "connecting", path: null, endpoint: null, rtt_ms: null },
+    target_health: { state: "unknown", checked: null, fresh_until: null },
+    problem: { code: "port-in-use", sentence: "port `443` is held by `nginx` (process 812)", hint: "End it or give `web` another `local_port`; LocalPort takes the port as soon as it is free" },
+  }),
+  forward("mail", "dev", 1025, "svc/mail:25 · שירותי-דואר", {
+    state: "starting",
+    tunnel: { state: "connecting", path: null, endpoint: null, rtt_ms: null },
+    target_health: { state: "unknown", checked: null, fresh_until: null },
+  }),
+];
+
+const DIAGNOSTICS: Diagnostic[] = [
+  { severity: "error", code: "port-range", file: "/home/sam/.config/localport/config.yaml", line: 14, column: 17, message: "`local_port` is `99999`, above 65535", hint: "Choose a port between 1 and 65535" },
+  { severity: "warning", code: "unknown-key", file: "/home/sam/.config/localport/config.yaml", line: 22, column: 5, message: "`remote_prt` is not a key of a service", hint: "Did you mean `remote_port`?" },
+];
+
+function many(): Forward[] {
+  const forwards: Forward[] = [];
+  for (let index = 0; index < 500; index += 1) {
+    const place = `cluster-${String(index % 12).padStart(2, "0")}`;
+    const over: Partial2 = index % 97 === 5 ? waiting(STAGING) : index % 31 === 7 ? OFF : {};
+    forwards.push(forward(`service-${String(index).padStart(3, "0")}`, place, 10_000 + index, `svc/service-${index}:80 · team-${index % 7}`, { ...over, tunnel: { rtt_ms: 8 + (index % 30), ...over.tunnel } }));
+  }
+  return forwards;
+}
+
+export const FIXTURES: Record<string, () => Snapshot> = {
+  empty: () => snapshot([], { config: { files: [], searched: SEARCHED, diagnostics: [] } }),
+  nothing: () => snapshot([], { config: { files: ["/home/sam/.config/localport/config.yaml"], searched: SEARCHED, diagnostics: DIAGNOSTICS } }),
+  five: () => snapshot(FIVE()),
+  trouble: () => {
+    const picture = snapshot(TROUBLE(), {}, { staging: STAGING });
+    return { ...picture, config: { ...picture.config, diagnostics: DIAGNOSTICS } };
+  },
+  draining: () => snapshot(FIVE().map((each) => ({ ...each, state: "stopping" as const, listener: { state: "closed" as const, addresses: [] } })), { phase: "draining" }),
+  starting: () => snapshot([], { phase: "starting", config: { files: [], searched: [], diagnostics: [] } }),
+  "500": () => snapshot(many()),
+};

@@ -1,0 +1,207 @@
+import { flushSync, mount, unmount } from "svelte";
+import { afterEach, beforeEach, describe, expect, test } from "vitest";
+import App from "../App.svelte";
+import { DeclinedError, type Bridge } from "../bridge";
+import { FIXTURES, START } from "../fake/fixtures";
+import type { Command, Update } from "../generated/bindings";
+import { Session } from "../session.svelte";
+
+let page: ReturnType<typeof mount>;
+let asked: Command[];
+let copied: string[];
+let decline: string | null;
+let hear: (update: Update) => void;
+
+async function open(fixture: string): Promise<void> {
+  const bridge: Bridge = {
+    async watch(listener) {
+      hear = listener;
+      listener({ update: "whole", now: START, snapshot: FIXTURES[fixture]!() });
+      return () => {};
+    },
+    async command(command) {
+      asked.push(command);
+      if (decline) {
+        const refusal = { error: "not_now", sentence: decline } as const;
+        throw new DeclinedError({ declined: "command", refusal, sentence: decline });
+      }
+      return { forwards: [], message: null };
+    },
+    async copy(text) {
+      copied.push(text);
+    },
+  };
+  const session = new Session();
+  page = mount(App, { target: document.body, props: { session } });
+  await session.start(async () => bridge);
+  flushSync();
+}
+
+beforeEach(() => {
+  asked = [];
+  copied = [];
+  decline = null;
+});
+
+afterEach(async () => {
+  await unmount(page);
+  document.body.replaceChildren();
+});
+
+const text = () => document.body.textContent ?? "";
+const row = (name: string) =>
+  [...document.querySelectorAll("li")].find((li) => li.querySelector(".name")?.textContent === name)!;
+const button = (within: Element, label: string) =>
+  [...within.querySelectorAll("button")].find(
+    (each) => each.textContent?.trim() === label || each.getAttribute("aria-label") === label,
+  )!;
+
+async function click(element: HTMLElement): Promise<void> {
+  element.click();
+  // Everything the bridge answers at once is done by the next turn of the loop.
+  await new Promise((turn) => setTimeout(turn));
+  flushSync();
+}
+
+async function look(query: string): Promise<void> {
+  const field = document.querySelector("input")!;
+  field.value = query;
+  field.dispatchEvent(new Event("input", { bubbles: true }));
+  flushSync();
+}
+
+describe("overview (D3)", () => {
+  test("a row has the sign in words, where it listens, where it leads, what it carried", async () => {
+    await open("five");
+    const api = row("api");
+    expect(api.querySelector("svg")!.getAttribute("aria-label")).toContain("serving: listener listening");
+    for (const part of ["127.0.0.1:8080", "deploy/api:http · web", "12 ms", "49 MB", "4 open"]) {
+      expect(api.textContent).toContain(part);
+    }
+    expect(document.querySelector("header p")!.textContent).toBe("4 serving · 1 off");
+  });
+
+  test("the switch asks for what it is not, and shows what the engine says", async () => {
+    await open("five");
+    const knob = row("api").querySelector<HTMLButtonElement>("[role=switch]")!;
+    await click(knob);
+    expect(asked).toEqual([{ command: "stop", selector: { names: ["api"] } }]);
+    expect(knob.getAttribute("aria-checked")).toBe("true");
+
+    const api = FIXTURES["five"]!().forwards[0]!;
+    const off = { ...api, wanted: false, state: "stopped" as const };
+    hear({ update: "changed", now: START, seq: 2, at: START, phase: "running", forwards: [off], contexts: null });
+    flushSync();
+    await click(row("api").querySelector<HTMLButtonElement>("[role=switch]")!);
+    expect(asked[1]).toEqual({ command: "start", selector: { names: ["api"] } });
+  });
+
+  test("a group's switch is about all of its forwards", async () => {
+    await open("five");
+    await click(button(document.body, "all of dev"));
+    expect(asked).toEqual([{ command: "stop", selector: { names: ["api", "grafana"] } }]);
+  });
+
+  test("a refusal is said in the row it happened in", async () => {
+    await open("five");
+    decline = "LocalPort is quitting";
+    await click(row("wiki").querySelector<HTMLButtonElement>("[role=switch]")!);
+    expect(row("wiki").querySelector("[role=alert]")!.textContent).toBe("LocalPort is quitting");
+    expect(row("api").querySelector("[role=alert]")).toBeNull();
+  });
+
+  test("a click on the address copies it", async () => {
+    await open("five");
+    await click(button(row("cache"), "Copy 127.0.0.1:6379"));
+    expect(copied).toEqual(["127.0.0.1:6379"]);
+    expect(row("cache").textContent).toContain("copied");
+  });
+
+  test("trouble speaks in its row, what is shared speaks once", async () => {
+    await open("trouble");
+    expect(row("search").textContent).toContain("Port 9200 of pod search-0 refuses connections");
+    await click(button(row("search"), "Retry now"));
+    expect(asked).toEqual([{ command: "retry_now", selector: { names: ["search"] } }]);
+    expect(text().match(/does not answer/g)).toHaveLength(1);
+    expect(text()).toContain("2 clients held, none refused · next try in 9 s");
+    await click(button(document.body, "Retry all 2 now"));
+    expect(asked[1]).toEqual({ command: "retry_now", selector: { names: ["orders-db", "events"] } });
+  });
+
+  test("a host key is trusted only after its fingerprint was shown", async () => {
+    await open("trouble");
+    await click(button(row("metrics"), "Trust this key…"));
+    expect(asked).toEqual([]);
+    expect(row("metrics").querySelector("[role=alertdialog]")!.textContent).toContain(
+      "SHA256:47DEQpj8HBSa+/TImW+5JCeuQeRkm5NMpJWZG3hSuFU",
+    );
+    expect(document.activeElement!.textContent).toBe("Cancel");
+    await click(button(row("metrics"), "Trust"));
+    expect(asked).toEqual([{ command: "trust_host_key", selector: "metrics" }]);
+  });
+
+  test("configuration problems have their place and their hint", async () => {
+    await open("trouble");
+    const panel = document.querySelector("details")!;
+    expect(panel.open).toBe(true);
+    expect(panel.textContent).toContain("1 error and 1 warning in the configuration");
+    expect(panel.textContent).toContain("/home/sam/.config/localport/config.yaml:14:17");
+    expect(panel.textContent).toContain("Choose a port between 1 and 65535");
+  });
+
+  test("the search narrows, counts and says when nothing is left", async () => {
+    await open("trouble");
+    await look("staging");
+    expect([...document.querySelectorAll("li .name")].map((each) => each.textContent)).toEqual(["orders-db", "events"]);
+    expect(document.querySelector(".count")!.textContent).toBe("2 of 12");
+    await look("nowhere");
+    expect(text()).toContain("Nothing matches “nowhere”");
+    await click(button(document.body, "Show all"));
+    expect(row("api")).toBeTruthy();
+  });
+
+  test("of 500 rows only those in trouble show, the rest is a line each group", async () => {
+    await open("500");
+    expect(document.querySelectorAll("li").length).toBe(6);
+    expect(document.querySelectorAll("section").length).toBe(12);
+    const [first] = document.querySelectorAll("section");
+    expect(first!.querySelector(".more")!.textContent).toContain("Show the other 41");
+    await click(first!.querySelector<HTMLButtonElement>(".more")!);
+    expect(first!.querySelectorAll("li").length).toBe(42);
+    await look("service-499");
+    expect([...document.querySelectorAll("li .name")].map((each) => each.textContent)).toEqual(["service-499"]);
+  });
+
+  test("without a file it says which to write, with a beginning to copy", async () => {
+    await open("empty");
+    expect(text()).toContain("Write a file that names them, at /home/sam/.config/localport/config.yaml");
+    expect(text()).toContain("/etc/localport/config.yaml");
+    await click(button(document.body, "Copy"));
+    expect(copied[0]).toMatch(/^version: "1\.0"\nservices:\n/);
+    expect(document.querySelector("input")).toBeNull();
+  });
+
+  test("while it quits it says so and takes no commands", async () => {
+    await open("draining");
+    expect(document.querySelector("header p")!.textContent).toBe("Quitting: 8 connections finishing");
+    expect([...document.querySelectorAll<HTMLButtonElement>("[role=switch]")].every((each) => each.disabled)).toBe(true);
+  });
+
+  test("/ goes to the search, escape leaves it, arrows walk the rows", async () => {
+    await open("five");
+    const press = (key: string) => {
+      const from = document.activeElement ?? document.body;
+      from.dispatchEvent(new KeyboardEvent("keydown", { key, bubbles: true, cancelable: true }));
+      flushSync();
+    };
+    press("/");
+    expect(document.activeElement!.tagName).toBe("INPUT");
+    press("ArrowDown");
+    expect(document.activeElement!.getAttribute("aria-label")).toBe("Copy 127.0.0.1:8080");
+    press("ArrowDown");
+    expect(document.activeElement!.getAttribute("aria-label")).toBe("Copy 127.0.0.1:3000");
+    press("/");
+    press("Escape");
+    expect(document.activeElement!.tagName).not.toBe("INPUT");
+  });
+});

@@ -1,11 +1,30 @@
 //! Owns what a configuration means: the typed model, how text becomes it, and
-//! every complaint with its place.
+//! every complaint with its place. Receives texts and the machine's answers,
+//! emits a [`Config`]; opens no file and asks no environment itself.
 
+mod checks;
+mod clash;
+mod cluster;
+mod connection;
+mod cx;
 mod diagnostic;
+mod fields;
+mod load;
+mod mask;
 mod model;
+mod restart;
+mod rule;
+mod service;
+mod source;
+mod tree;
+mod values;
+mod yaml;
 
 pub use diagnostic::{Diagnostic, Severity};
+pub use load::load;
 pub use model::{
     ClusterHealth, Config, DEFAULT_HOLD, ForwardSpec, HealthCheck, HealthCheckKind, KubeResource,
-    KubeTarget, PortRef, RestartPolicy, Secret, SshTarget, Target,
+    KubeTarget, Origin, PortRef, RestartPolicy, Secret, SshTarget, Target,
 };
+pub use rule::Rule;
+pub use source::{Env, FileState, Source, search_order};

@@ -14,12 +14,24 @@ pub struct Config {
     pub files: Vec<PathBuf>,
     /// The forwards, in the order of the files; services with errors are not among them.
     pub forwards: Vec<ForwardSpec>,
+    /// Where each forward is written, by name. Apart from the forwards, so that
+    /// one that only moved within its file is still the same.
+    pub origins: BTreeMap<String, Origin>,
     /// `defaults.cluster_health`.
     pub cluster_health: ClusterHealth,
     /// `cluster_contexts`: overrides of `cluster_health` by context.
     pub cluster_contexts: BTreeMap<String, ClusterHealth>,
     /// Everything wrong or doubtful, in the order of file, line and column.
     pub diagnostics: Vec<Diagnostic>,
+}
+
+/// Where a forward is written.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Origin {
+    /// The file, as it was named.
+    pub file: PathBuf,
+    /// Line of its first key, from 1.
+    pub line: u32,
 }
 
 /// One forward, with `defaults` merged in.

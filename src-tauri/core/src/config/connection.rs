@@ -1,0 +1,41 @@
+//! Owns `connection` and `remote_port`: where a service leads, for each technology.
+
+mod kube;
+mod ssh;
+
+pub(super) use ssh::check_key_file;
+
+use super::Target;
+use super::cx::Cx;
+use super::fields::Fields;
+use super::service::Technology;
+use super::tree::Place;
+
+const REMOTE_PORT_HINT: &str = "Add `remote_port:` with the port of the target";
+
+/// Reads where a service leads, and where its key file is named.
+pub(super) fn read(
+    cx: &mut Cx<'_>,
+    service: &mut Fields,
+    technology: Technology,
+) -> Option<(Target, Option<Place>)> {
+    match technology {
+        Technology::Kubectl => kube::read(cx, service).map(|target| (Target::Kube(target), None)),
+        Technology::Ssh => {
+            ssh::read(cx, service).map(|(target, place)| (Target::Ssh(target), place))
+        }
+    }
+}
+
+/// The `connection` map, with a complaint when it is absent.
+fn connection(cx: &mut Cx<'_>, service: &mut Fields, example: &str) -> Option<Fields> {
+    let read = service.value(cx, "connection");
+    let hint = format!("Add {example}");
+    let (value, place) = service.require(cx, "connection", read, &hint)?;
+    match value {
+        super::fields::Value::Map(node) => Fields::open(cx, "connection", &node),
+        other => {
+            super::values::wrong(cx, place, "connection", "a map of keys and values", other.kind())
+        }
+    }
+}

@@ -1,0 +1,9 @@
+//! Whole configurations, as people write them: what loads, with which result,
+//! and what every complaint says. Shows S4.1 and S4.2.
+
+#[path = "config/corpus.rs"]
+mod corpus;
+#[path = "config/good.rs"]
+mod good;
+#[path = "config/machine.rs"]
+mod machine;

@@ -1,6 +1,13 @@
 //! Whole configurations, as people write them: what loads, with which result,
 //! and what every complaint says. Shows S4.1 and S4.2.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a failure here is the point"
+)]
+
 #[path = "config/corpus.rs"]
 mod corpus;
 #[path = "config/good.rs"]

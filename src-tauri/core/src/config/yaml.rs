@@ -212,10 +212,9 @@ impl Builder<'_, '_, '_> {
     /// Whether a tag makes a text of the value; unknown tags are complained of.
     fn is_text_tag(&mut self, place: Place, tag: Option<&Tag>) -> bool {
         let Some(tag) = tag else { return false };
-        let known = ["str", "int", "float", "bool", "null", "map", "seq"];
-        if !(tag.is_yaml_core_schema() && known.contains(&tag.suffix.as_str()))
-            && !tag.suffix.is_empty()
-        {
+        let core = ["str", "int", "float", "bool", "null", "map", "seq"];
+        let known = tag.is_yaml_core_schema() && core.contains(&tag.suffix.as_str());
+        if !known && !tag.suffix.is_empty() {
             let message =
                 format!("The tag `{}` has no meaning here", super::cx::shown(&tag.to_string()));
             self.cx.report(Rule::UnknownTag, place, message, "Remove the tag");

@@ -98,11 +98,11 @@ impl ProbePart {
         if let Some((host, place)) = fields.text(cx, "host").placed() {
             part.elsewhere.push(Elsewhere { key: "host", host: Some(host), port: None, place });
         }
-        if let Some((url, place)) = fields.text(cx, "url").placed() {
-            if let Some(elsewhere) = http::check_url(cx, &url, place) {
-                part.elsewhere.push(elsewhere);
-                part.url = Some(url);
-            }
+        if let Some((url, place)) = fields.text(cx, "url").placed()
+            && let Some(elsewhere) = http::check_url(cx, &url, place)
+        {
+            part.elsewhere.push(elsewhere);
+            part.url = Some(url);
         }
         fields.finish(cx, &[("servers", "bootstrap_servers"), ("status", "expected_status")]);
         part

@@ -7,7 +7,7 @@ use localport_core::command::{Command, Done, Refusal};
 use localport_core::event::Event;
 use localport_core::snapshot::Snapshot;
 use localport_core::time::Timestamp;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
@@ -39,7 +39,7 @@ pub(crate) enum Request {
 }
 
 /// How the engine ended.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Stopped {
     /// How long it took, in milliseconds.
     pub took_ms: u64,

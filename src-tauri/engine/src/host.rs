@@ -1,2 +1,171 @@
 //! Owns the life of an engine in a process: one engine per user, its lock, its
 //! configuration, its control API. The headless command and the tray app start here.
+//!
+//! Receives [`HostOptions`], emits a [`RunningHost`] and, at its end, [`Stopped`].
+
+mod adapters;
+pub mod configuration;
+mod error;
+mod lock;
+
+pub use error::HostError;
+pub use lock::{Owner, Role};
+
+use crate::adapter::Adapter;
+use crate::control::{self, Control};
+use crate::engine::{self, HOST, Options};
+use crate::handle::{EngineHandle, Stopped};
+use crate::home::Home;
+use crate::logs::{self, Logs};
+use crate::registry::{Lease, LeaseKind, Registry, Tasks};
+use lock::Lock;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::{mpsc, watch};
+
+/// What a host is started with.
+pub struct HostOptions {
+    /// Where it keeps its files.
+    pub home: Home,
+    /// Configuration files by name; empty means LocalPort's search order.
+    pub config_files: Vec<PathBuf>,
+    /// What kind of host it is.
+    pub role: Role,
+    /// The process's logs, for those who follow them over the control API.
+    pub logs: Option<Logs>,
+    /// How SSH is reached.
+    pub ssh: adapters::SshChoice,
+    /// How long open connections may finish at the end.
+    pub drain: Duration,
+}
+
+impl HostOptions {
+    /// The usual host of `role` in `home`.
+    #[must_use]
+    pub fn new(home: Home, role: Role) -> Self {
+        Self {
+            home,
+            config_files: Vec::new(),
+            role,
+            logs: None,
+            ssh: adapters::SshChoice::default(),
+            drain: engine::DRAIN,
+        }
+    }
+}
+
+/// An engine with its lock and its control API. End it with [`RunningHost::wait`] or
+/// [`RunningHost::stop`]: dropping it releases the lock but waits for nothing.
+pub struct RunningHost {
+    /// The engine.
+    pub engine: EngineHandle,
+    /// Who this host is, as a second start reads it.
+    pub owner: Owner,
+    open_window: Option<mpsc::Receiver<()>>,
+    control: Control,
+    released: watch::Sender<Option<Stopped>>,
+    tasks: Tasks,
+    lock: Lock,
+    _lock_lease: Lease,
+}
+
+/// Takes the lock, reads the configuration, starts the engine and the control API.
+///
+/// # Errors
+/// [`HostError::AlreadyRunning`] when another host of this user runs; else what kept
+/// this one from running. Errors in the configuration are no error here: the engine
+/// runs what can run and shows the rest.
+pub async fn start(options: HostOptions) -> Result<RunningHost, HostError> {
+    let home = options.home;
+    home.create().map_err(|source| HostError::Files { path: home.state.clone(), source })?;
+    let (lock, owner) = Lock::take(&home, options.role)?;
+    raise_file_limit();
+    // A provider installed earlier in this process serves as well.
+    let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
+
+    let registry = Registry::default();
+    let lock_lease = registry.lease(LeaseKind::Lock, home.lock().display().to_string(), HOST);
+    adapters::sweep(&home).await;
+    let loaded = configuration::load(&home, &options.config_files)?;
+    let ssh: Arc<dyn Adapter> = adapters::ssh(&registry, &home, options.ssh);
+    let kube: Arc<dyn Adapter> = adapters::kube(&registry);
+    let engine = engine::start(Options {
+        config: loaded.config,
+        searched: loaded.searched,
+        ssh,
+        kube,
+        registry: registry.clone(),
+        drain: options.drain,
+    });
+
+    let tasks = Tasks::new(HOST, &registry);
+    logs::record(&engine, &tasks);
+    let (released, release) = watch::channel(None);
+    let (open_window, windows) = mpsc::channel(1);
+    let api = control::Api {
+        engine: engine.clone(),
+        home,
+        logs: options.logs,
+        open_window: (options.role == Role::Desktop).then_some(open_window),
+        released: release,
+    };
+    let control = match Control::start(api, &tasks) {
+        Ok(control) => control,
+        Err(error) => {
+            engine.quit();
+            engine.stopped().await;
+            tasks.cancel();
+            return Err(error);
+        }
+    };
+    Ok(RunningHost {
+        engine,
+        owner,
+        open_window: Some(windows),
+        control,
+        released,
+        tasks,
+        lock,
+        _lock_lease: lock_lease,
+    })
+}
+
+impl RunningHost {
+    /// Requests to open the window, from a second start of the desktop app. Given once.
+    pub fn take_open_window(&mut self) -> Option<mpsc::Receiver<()>> {
+        self.open_window.take()
+    }
+
+    /// Waits until the engine has ended, whoever asked for it, then releases the rest:
+    /// control API closed, socket removed, lock free, last answers given.
+    pub async fn wait(self) -> Stopped {
+        let stopped = self.engine.stopped().await;
+        self.control.close();
+        self.lock.release();
+        // Those who asked to wait are answered when a new host may start.
+        self.released.send_replace(Some(stopped.clone()));
+        self.control.finish().await;
+        self.tasks.cancel();
+        self.tasks.wait().await;
+        stopped
+    }
+
+    /// Asks the engine to end and does as [`RunningHost::wait`].
+    pub async fn stop(self) -> Stopped {
+        self.engine.quit();
+        self.wait().await
+    }
+}
+
+/// Every client takes two descriptors, and the soft limit is often 1,024.
+#[cfg(unix)]
+fn raise_file_limit() {
+    if let Err(error) = rlimit::increase_nofile_limit(u64::MAX) {
+        tracing::warn!("the limit of open files stays as it is: {error}");
+    }
+}
+
+/// Windows has no such limit for sockets.
+#[cfg(not(unix))]
+fn raise_file_limit() {}

@@ -1,0 +1,139 @@
+//! Owns the answers that are one JSON value each.
+
+use super::Shared;
+use super::answer::{self, Answer, Failure};
+use super::call::Call;
+use super::streams;
+use crate::handle::Stopped;
+use crate::registry::LeaseInfo;
+use hyper::StatusCode;
+use localport_core::command::{Command, Selector};
+use localport_core::status::{ForwardStatus, Status};
+use serde::{Deserialize, Serialize};
+use std::sync::Arc;
+
+/// Body of `quit`.
+#[derive(Debug, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Quit {
+    /// Whether to answer only when everything is released.
+    #[serde(default)]
+    pub(super) wait: bool,
+}
+
+/// Answer of `quit`.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct Quitting {
+    /// How it went; none when the answer came before the end.
+    pub stopped: Option<Stopped>,
+}
+
+/// Answer of `resources`.
+#[derive(Serialize)]
+pub(super) struct Resources {
+    pub(super) resources: Vec<LeaseInfo>,
+}
+
+/// An answer without content.
+#[derive(Serialize)]
+pub(super) struct Empty {}
+
+pub(super) async fn status(shared: Arc<Shared>, call: Call) -> Answer {
+    if call.accepts(streams::SSE) {
+        return streams::status(shared);
+    }
+    Ok(answer::json(&current(&shared).await))
+}
+
+pub(super) async fn status_of_one(shared: Arc<Shared>, call: Call) -> Answer {
+    let snapshot = shared.api.engine.fresh().await;
+    let now = shared.api.engine.clock().now();
+    match snapshot.forwards.iter().find(|forward| forward.name == call.name) {
+        Some(forward) => Ok(answer::json(&ForwardStatus::of(forward, now))),
+        None => Err(Failure::new(
+            StatusCode::NOT_FOUND,
+            "unknown-forward",
+            format!("there is no forward `{}`", call.name),
+            "`localport status` lists the forwards",
+        )),
+    }
+}
+
+pub(super) async fn snapshot(shared: Arc<Shared>, _call: Call) -> Answer {
+    Ok(answer::json(&*shared.api.engine.fresh().await))
+}
+
+pub(super) async fn resources(shared: Arc<Shared>, _call: Call) -> Answer {
+    Ok(answer::json(&Resources { resources: shared.api.engine.resources() }))
+}
+
+pub(super) async fn config(shared: Arc<Shared>, _call: Call) -> Answer {
+    let snapshot = shared.api.engine.snapshot().borrow().clone();
+    Ok(answer::json(&snapshot.config))
+}
+
+pub(super) async fn start(shared: Arc<Shared>, call: Call) -> Answer {
+    command(&shared, Command::Start(call.json::<Selector>()?)).await
+}
+
+pub(super) async fn stop(shared: Arc<Shared>, call: Call) -> Answer {
+    command(&shared, Command::Stop(call.json::<Selector>()?)).await
+}
+
+pub(super) async fn restart(shared: Arc<Shared>, call: Call) -> Answer {
+    command(&shared, Command::Restart(call.json::<Selector>()?)).await
+}
+
+pub(super) async fn retry(shared: Arc<Shared>, call: Call) -> Answer {
+    command(&shared, Command::RetryNow(call.json::<Selector>()?)).await
+}
+
+pub(super) async fn trust_host_key(shared: Arc<Shared>, call: Call) -> Answer {
+    command(&shared, Command::TrustHostKey(call.name)).await
+}
+
+pub(super) async fn quit(shared: Arc<Shared>, call: Call) -> Answer {
+    let Quit { wait } = call.json_or_default()?;
+    tracing::info!("asked to quit over the control API");
+    shared.api.engine.quit();
+    if !wait {
+        let mut response = answer::json(&Quitting { stopped: None });
+        *response.status_mut() = StatusCode::ACCEPTED;
+        return Ok(response);
+    }
+    let mut released = shared.api.released.clone();
+    // An error means that the host ended without a report; the engine's own is as good.
+    let report = released.wait_for(Option::is_some).await.map(|report| report.clone());
+    let stopped = match report {
+        Ok(stopped) => stopped,
+        Err(_) => Some(shared.api.engine.stopped().await),
+    };
+    Ok(answer::json(&Quitting { stopped }))
+}
+
+pub(super) async fn window(shared: Arc<Shared>, _call: Call) -> Answer {
+    let Some(open) = &shared.api.open_window else {
+        return Err(Failure::new(
+            StatusCode::CONFLICT,
+            "no-window",
+            "LocalPort runs without a desktop here".to_owned(),
+            "end it with `localport quit`, then start the desktop app",
+        ));
+    };
+    // A full channel means that opening is already asked for.
+    let _ = open.try_send(());
+    let mut response = answer::json(&Empty {});
+    *response.status_mut() = StatusCode::ACCEPTED;
+    Ok(response)
+}
+
+/// How everything stands now.
+pub(super) async fn current(shared: &Shared) -> Status {
+    let snapshot = shared.api.engine.fresh().await;
+    Status::of(&snapshot, shared.api.engine.clock().now())
+}
+
+async fn command(shared: &Shared, command: Command) -> Answer {
+    let done = shared.api.engine.command(command).await?;
+    Ok(answer::json(&done))
+}

@@ -1,0 +1,241 @@
+//! Owns the description of the control API: OpenAPI 3.1, made from the table of routes
+//! and the schemas here.
+
+use super::Shared;
+use super::answer::{self, Answer};
+use super::call::Call;
+use super::routes::{ROUTES, Route};
+use serde_json::{Map, Value, json};
+use std::sync::Arc;
+
+/// `GET /v1/openapi.json`.
+pub(super) async fn document(_shared: Arc<Shared>, _call: Call) -> Answer {
+    Ok(answer::json(&describe()))
+}
+
+/// The whole document.
+pub(super) fn describe() -> Value {
+    let mut paths = Map::new();
+    for route in ROUTES {
+        let entry = paths.entry(route.path).or_insert_with(|| json!({}));
+        entry[route.method.to_lowercase()] = operation(route);
+    }
+    json!({
+        "openapi": "3.1.0",
+        "info": {
+            "title": "LocalPort control API",
+            "version": env!("CARGO_PKG_VERSION"),
+            "description": "HTTP/1.1 over a local socket that only the user's own processes may use.",
+        },
+        "servers": [{ "url": "http://localport" }],
+        "paths": paths,
+        "components": { "schemas": schemas() },
+    })
+}
+
+fn operation(route: &Route) -> Value {
+    let mut content = json!({ "application/json": { "schema": reference(route.gives) } });
+    if let Some(media) = route.streams {
+        content[media] = json!({ "schema": { "type": "string" } });
+    }
+    let mut operation = json!({
+        "summary": route.summary,
+        "operationId": operation_id(route),
+        "responses": {
+            "2XX": { "description": "Done.", "content": content },
+            "default": {
+                "description": "Not done.",
+                "content": { "application/json": { "schema": reference("Failure") } },
+            },
+        },
+    });
+    let parameters = parameters(route);
+    if !parameters.is_empty() {
+        operation["parameters"] = parameters.into();
+    }
+    if let Some(schema) = route.takes {
+        operation["requestBody"] =
+            json!({ "content": { "application/json": { "schema": reference(schema) } } });
+    }
+    operation
+}
+
+fn operation_id(route: &Route) -> String {
+    let words = route.path.trim_start_matches("/v1/").replace("/{name}", "-of-one");
+    format!("{}-{}", route.method.to_lowercase(), words.replace(".json", ""))
+}
+
+fn parameters(route: &Route) -> Vec<Value> {
+    let text = json!({ "type": "string" });
+    let mut parameters: Vec<Value> = route
+        .query
+        .iter()
+        .map(|(name, about)| {
+            json!({ "name": name, "in": "query", "description": about, "schema": text })
+        })
+        .collect();
+    if route.path.contains("{name}") {
+        let about = "Name of the forward.";
+        parameters.push(json!({
+            "name": "name", "in": "path", "required": true, "description": about, "schema": text,
+        }));
+    }
+    parameters
+}
+
+/// Every schema. An object's keys are always there unless it says otherwise; a value
+/// that may be missing is null.
+fn schemas() -> Value {
+    let mut schemas = Map::new();
+    for part in [answers(), status(), snapshot(), facts()] {
+        if let Value::Object(part) = part {
+            schemas.extend(part);
+        }
+    }
+    Value::Object(schemas)
+}
+
+fn answers() -> Value {
+    json!({
+        "Selector": { "oneOf": [
+            { "const": "all" },
+            object(&[("names", list(text()))]),
+            object(&[("tag", text())]),
+        ] },
+        "Done": object(&[("forwards", list(text())), ("message", maybe(text()))]),
+        "Quit": { "type": "object", "properties": { "wait": flag() } },
+        "Quitting": object(&[("stopped", maybe(reference("Stopped")))]),
+        "Stopped": object(&[
+            ("took_ms", count()), ("forced", list(text())), ("left", list(text())),
+        ]),
+        "Empty": object(&[]),
+        "OpenApi": { "type": "object" },
+        "Failure": object(&[("code", text()), ("message", text()), ("hint", text())]),
+        "Resources": object(&[("resources", list(reference("Lease")))]),
+        "Lease": object(&[
+            ("id", count()), ("kind", text()), ("name", text()), ("owner", text()),
+            ("age_ms", count()),
+        ]),
+        "Events": object(&[("events", list(reference("Event")))]),
+        "Event": open_object(&[
+            ("seq", count()), ("at", count()), ("forward", maybe(text())), ("kind", text()),
+        ]),
+        "LogLine": open_object(&[
+            ("timestamp", text()), ("level", text()), ("message", text()), ("target", text()),
+        ]),
+    })
+}
+
+fn status() -> Value {
+    json!({
+        "Status": object(&[
+            ("phase", text()), ("uptime_s", count()), ("pid", count()), ("version", text()),
+            ("summary", text()), ("forwards", list(reference("ForwardStatus"))),
+            ("contexts", list(reference("Context"))),
+        ]),
+        "ForwardStatus": object(&[
+            ("name", text()), ("technology", text()), ("context", text()),
+            ("tags", list(text())), ("state", text()), ("word", text()), ("local", text()),
+            ("target", text()), ("listener", reference("ListenerFact")),
+            ("tunnel", reference("TunnelStatus")),
+            ("target_health", reference("TargetStatus")),
+            ("connections", reference("Connections")), ("bytes", reference("Bytes")),
+            ("problem", maybe(reference("Problem"))), ("since_s", count()),
+        ]),
+        "TunnelStatus": object(&[
+            ("state", text()), ("path", maybe(text())), ("endpoint", maybe(text())),
+            ("rtt_ms", maybe(number())), ("retry_in_s", maybe(count())),
+        ]),
+        "TargetStatus": object(&[("state", text()), ("checked_s_ago", maybe(count()))]),
+    })
+}
+
+fn snapshot() -> Value {
+    json!({
+        "Snapshot": object(&[
+            ("seq", count()), ("at", count()), ("version", text()), ("pid", count()),
+            ("phase", text()), ("started", count()), ("forwards", list(reference("Forward"))),
+            ("contexts", list(reference("Context"))), ("config", reference("ConfigView")),
+        ]),
+        "Forward": object(&[
+            ("name", text()), ("technology", text()), ("context", text()),
+            ("tags", list(text())), ("description", maybe(text())), ("wanted", flag()),
+            ("state", text()), ("since", count()), ("local", text()), ("target", text()),
+            ("listener", reference("ListenerFact")), ("tunnel", reference("TunnelFact")),
+            ("target_health", reference("TargetFact")),
+            ("connections", reference("Connections")), ("bytes", reference("Bytes")),
+            ("problem", maybe(reference("Problem"))),
+        ]),
+        "TunnelFact": object(&[
+            ("state", text()), ("path", maybe(text())), ("endpoint", maybe(text())),
+            ("rtt_ms", maybe(number())), ("measured", maybe(count())),
+            ("retry_at", maybe(count())),
+        ]),
+        "TargetFact": object(&[
+            ("state", text()), ("checked", maybe(count())), ("fresh_until", maybe(count())),
+        ]),
+        "ConfigView": object(&[
+            ("files", list(text())), ("searched", list(text())),
+            ("diagnostics", list(reference("Diagnostic"))),
+        ]),
+        "Diagnostic": object(&[
+            ("severity", text()), ("code", text()), ("file", text()), ("line", count()),
+            ("column", count()), ("message", text()), ("hint", text()),
+        ]),
+    })
+}
+
+fn facts() -> Value {
+    json!({
+        "ListenerFact": object(&[("state", text()), ("addresses", list(text()))]),
+        "Connections": object(&[("open", count()), ("held", count()), ("total", count())]),
+        "Bytes": object(&[("up", count()), ("down", count())]),
+        "Problem": object(&[("code", text()), ("sentence", text()), ("hint", text())]),
+        "Context": object(&[
+            ("name", text()), ("technology", text()), ("forwards", count()), ("up", count()),
+            ("problem", maybe(reference("Problem"))),
+        ]),
+    })
+}
+
+fn object(keys: &[(&str, Value)]) -> Value {
+    let mut object = open_object(keys);
+    object["additionalProperties"] = false.into();
+    object
+}
+
+/// An object that may have more keys than these.
+fn open_object(keys: &[(&str, Value)]) -> Value {
+    let required: Vec<&str> = keys.iter().map(|(key, _)| *key).collect();
+    let properties: Map<String, Value> =
+        keys.iter().map(|(key, schema)| ((*key).to_owned(), schema.clone())).collect();
+    json!({ "type": "object", "required": required, "properties": properties })
+}
+
+fn reference(schema: &str) -> Value {
+    json!({ "$ref": format!("#/components/schemas/{schema}") })
+}
+
+fn list(items: Value) -> Value {
+    json!({ "type": "array", "items": items })
+}
+
+fn maybe(schema: Value) -> Value {
+    json!({ "oneOf": [schema, { "type": "null" }] })
+}
+
+fn text() -> Value {
+    json!({ "type": "string" })
+}
+
+fn count() -> Value {
+    json!({ "type": "integer", "minimum": 0 })
+}
+
+fn number() -> Value {
+    json!({ "type": "number" })
+}
+
+fn flag() -> Value {
+    json!({ "type": "boolean" })
+}

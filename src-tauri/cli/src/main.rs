@@ -1,1 +1,39 @@
-fn main() {}
+//! The `localport` command: the headless host, and the tool that asks a running one.
+//!
+//! `main` tells the life of the process: arguments, runtime, command, exit code.
+
+mod args;
+mod commands;
+mod exit;
+mod output;
+
+use args::Arguments;
+use clap::Parser;
+use exit::{CommandError, Exit};
+use output::Output;
+use std::process::ExitCode;
+use std::time::Duration;
+
+/// Time for blocking work that is left when the command is done; it is then abandoned.
+const RUNTIME_END: Duration = Duration::from_millis(500);
+
+fn main() -> ExitCode {
+    let arguments = match Arguments::try_parse() {
+        Ok(arguments) => arguments,
+        Err(error) => {
+            // Help and version come this way too. A closed pipe is no reason to fail.
+            let _ = error.print();
+            return if error.use_stderr() { Exit::Usage } else { Exit::Done }.into();
+        }
+    };
+    let mut output = Output::new(&arguments);
+    let result = run(arguments, &mut output);
+    exit::report(result, &mut output).into()
+}
+
+fn run(arguments: Arguments, output: &mut Output) -> Result<Exit, CommandError> {
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    let result = runtime.block_on(commands::run(arguments, output));
+    runtime.shutdown_timeout(RUNTIME_END);
+    result
+}

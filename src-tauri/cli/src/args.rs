@@ -1,0 +1,175 @@
+//! Owns the command line: what can be typed, and what `--help` says about it.
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap_complete::Shell;
+use std::path::PathBuf;
+
+/// Keeps local ports connected to Kubernetes clusters and SSH hosts.
+#[derive(Debug, Parser)]
+#[command(name = "localport", version, max_term_width = 100, arg_required_else_help = true)]
+#[command(after_help = "Exit codes: 0 done, 1 failed, 2 wrong usage or configuration, \
+    3 something had to be forced, 4 LocalPort is not running")]
+pub(crate) struct Arguments {
+    #[command(flatten)]
+    pub(crate) global: Global,
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+/// What every command takes.
+#[derive(Debug, Args)]
+pub(crate) struct Global {
+    /// Print JSON.
+    #[arg(long, global = true)]
+    pub(crate) json: bool,
+    /// Form of the output, as LocalPort has it.
+    #[arg(short = 'o', long = "output", global = true, hide = true, value_enum)]
+    pub(crate) form: Option<Form>,
+    /// No colour, also on a terminal; NO_COLOR does the same.
+    #[arg(long, global = true)]
+    pub(crate) no_color: bool,
+    /// Configuration file, instead of the first one found; may be given again.
+    #[arg(
+        short,
+        long = "config",
+        global = true,
+        value_name = "FILE",
+        env = "LOCALPORT_CONFIG_FILE"
+    )]
+    pub(crate) config: Vec<PathBuf>,
+}
+
+/// Form of the output.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Form {
+    Table,
+    Text,
+    Json,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Run the forwards in the foreground, until Ctrl-C.
+    Run(Run),
+    /// Show how the forwards stand.
+    Status(Status),
+    /// Switch forwards on.
+    Start(Selection),
+    /// Switch forwards off.
+    Stop(Selection),
+    /// Open new sessions; the local ports stay open.
+    Restart(Selection),
+    /// Try waiting forwards again now.
+    Retry(Selection),
+    /// Show what happened.
+    Events(Events),
+    /// Show the log.
+    Logs(Logs),
+    /// Show everything that LocalPort holds: listeners, connections, sessions, children.
+    Resources,
+    /// SSH hosts.
+    Ssh(Ssh),
+    /// End the running LocalPort.
+    Quit(Quit),
+    /// Print completions for a shell.
+    #[command(hide = true)]
+    Completions {
+        /// The shell.
+        shell: Shell,
+    },
+    /// Print the man page.
+    #[command(hide = true)]
+    Man,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Run {
+    /// Log more: -v for debug, -vv for everything. LOCALPORT_LOG takes filters.
+    #[arg(short, long, action = clap::ArgAction::Count)]
+    pub(crate) verbose: u8,
+    /// Say nothing on the terminal but errors; the log files get everything.
+    #[arg(short, long)]
+    pub(crate) quiet: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Status {
+    /// Only the forwards with these names.
+    pub(crate) names: Vec<String>,
+    /// Go on showing it as it changes.
+    #[arg(short, long)]
+    pub(crate) watch: bool,
+}
+
+/// Which forwards.
+#[derive(Debug, Args)]
+#[group(required = true, multiple = false)]
+pub(crate) struct Selection {
+    /// Names of the forwards.
+    pub(crate) names: Vec<String>,
+    /// All forwards with this tag.
+    #[arg(short, long)]
+    pub(crate) tag: Option<String>,
+    /// All forwards.
+    #[arg(short, long)]
+    pub(crate) all: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Events {
+    /// Only what is about this forward.
+    pub(crate) name: Option<String>,
+    /// Go on with what happens from now on.
+    #[arg(short, long)]
+    pub(crate) follow: bool,
+    /// How many past events.
+    #[arg(short = 'n', long, default_value_t = 50)]
+    pub(crate) limit: usize,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Logs {
+    /// Only lines about this forward.
+    pub(crate) name: Option<String>,
+    /// Go on with the lines written from now on.
+    #[arg(short, long)]
+    pub(crate) follow: bool,
+    /// How many past lines.
+    #[arg(short = 'n', long, default_value_t = 100)]
+    pub(crate) limit: usize,
+    /// Print only where the log files are.
+    #[arg(long)]
+    pub(crate) path: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Ssh {
+    #[command(subcommand)]
+    pub(crate) command: SshCommand,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum SshCommand {
+    /// Accept the unknown host key that keeps a forward from connecting.
+    Trust {
+        /// Name of the forward.
+        name: String,
+        /// Do not ask.
+        #[arg(short, long)]
+        yes: bool,
+    },
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Quit {
+    /// Return when everything is released, and say how it went.
+    #[arg(short, long)]
+    pub(crate) wait: bool,
+}
+
+impl Global {
+    /// Whether programs read the output.
+    pub(crate) fn wants_json(&self) -> bool {
+        self.json || self.form == Some(Form::Json)
+    }
+}

@@ -1,0 +1,37 @@
+//! Owns what each command does.
+
+mod events;
+mod logs;
+mod quit;
+mod resources;
+mod run;
+mod shell;
+mod ssh;
+mod status;
+mod switch;
+
+use crate::args::{Arguments, Command};
+use crate::exit::{CommandError, Exit};
+use crate::output::Output;
+use localport_engine::home::Home;
+
+/// Does what the arguments ask for.
+pub(crate) async fn run(arguments: Arguments, output: &mut Output) -> Result<Exit, CommandError> {
+    let home = Home::find()?;
+    let files = arguments.global.config;
+    match arguments.command {
+        Command::Run(run) => run::run(home, files, &run, output).await,
+        Command::Status(status) => status::run(&home, &status, output).await,
+        Command::Start(selection) => switch::run(&home, "start", selection, output).await,
+        Command::Stop(selection) => switch::run(&home, "stop", selection, output).await,
+        Command::Restart(selection) => switch::run(&home, "restart", selection, output).await,
+        Command::Retry(selection) => switch::run(&home, "retry", selection, output).await,
+        Command::Events(events) => events::run(&home, &events, output).await,
+        Command::Logs(logs) => logs::run(&home, &logs, output).await,
+        Command::Resources => resources::run(&home, output).await,
+        Command::Ssh(ssh) => ssh::run(&home, ssh.command, output).await,
+        Command::Quit(quit) => quit::run(&home, &quit, output).await,
+        Command::Completions { shell } => shell::completions(shell, output),
+        Command::Man => shell::man(output),
+    }
+}

@@ -1,0 +1,47 @@
+//! Owns `quit`: the end of a running host.
+
+use crate::args::Quit;
+use crate::exit::{CommandError, Exit};
+use crate::output::Output;
+use localport_engine::control::client::{Client, Quitting};
+use localport_engine::handle::Stopped;
+use localport_engine::home::Home;
+use serde_json::json;
+
+/// `localport quit`
+pub(crate) async fn run(
+    home: &Home,
+    quit: &Quit,
+    output: &mut Output,
+) -> Result<Exit, CommandError> {
+    let body = json!({ "wait": quit.wait });
+    let answer: Quitting = Client::new(home).post("/v1/quit", &body).await?;
+    if output.json() {
+        output.value(&answer)?;
+    } else {
+        match &answer.stopped {
+            None => output.line("LocalPort is quitting")?,
+            Some(stopped) => output.line(sentence(stopped))?,
+        }
+    }
+    Ok(answer.stopped.as_ref().map_or(Exit::Done, exit))
+}
+
+/// How it ended, in words.
+pub(crate) fn sentence(stopped: &Stopped) -> String {
+    let took = stopped.took_ms as f64 / 1_000.0;
+    let mut sentence = format!("LocalPort ended in {took:.1} s");
+    if !stopped.forced.is_empty() {
+        sentence.push_str(&format!("; forced: {}", stopped.forced.join(", ")));
+    }
+    if !stopped.left.is_empty() {
+        sentence.push_str(&format!("; left: {}", stopped.left.join(", ")));
+    }
+    sentence
+}
+
+/// The exit code that says how it ended.
+pub(crate) fn exit(stopped: &Stopped) -> Exit {
+    let clean = stopped.forced.is_empty() && stopped.left.is_empty();
+    if clean { Exit::Done } else { Exit::Forced }
+}

@@ -1,0 +1,32 @@
+//! Owns `resources`: everything that a running host holds.
+
+use crate::exit::{CommandError, Exit};
+use crate::output::table::{Cell, Row, lines};
+use crate::output::{Output, age};
+use localport_engine::control::client::Client;
+use localport_engine::home::Home;
+use serde_json::Value;
+
+/// `localport resources`
+pub(crate) async fn run(home: &Home, output: &mut Output) -> Result<Exit, CommandError> {
+    let answer: Value = Client::new(home).get("/v1/resources").await?;
+    if output.json() {
+        output.value(&answer)?;
+        return Ok(Exit::Done);
+    }
+    let leases = answer["resources"].as_array().cloned().unwrap_or_default();
+    let rows: Vec<Row> = leases.iter().map(row).collect();
+    for line in lines(&["KIND", "OWNER", "NAME", "AGE"], &rows, output.colour()) {
+        output.line(line)?;
+    }
+    Ok(Exit::Done)
+}
+
+fn row(lease: &Value) -> Row {
+    let text = |key: &str| Cell::plain(lease[key].as_str().unwrap_or_default());
+    let seconds = lease["age_ms"].as_u64().unwrap_or_default() / 1_000;
+    Row {
+        cells: vec![text("kind"), text("owner"), text("name"), Cell::plain(age(seconds))],
+        below: Vec::new(),
+    }
+}

@@ -11,6 +11,7 @@ pub mod command;
 pub mod config;
 pub mod event;
 pub mod forward;
+pub mod kube;
 pub mod lifecycle;
 pub mod problem;
 pub mod snapshot;

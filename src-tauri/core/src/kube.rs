@@ -6,10 +6,12 @@
 
 mod choice;
 mod fault;
+mod resolve;
 mod selector;
 
 pub use choice::{Choice, PodPort, Unfit, choose, service_port};
 pub use fault::{Fault, Place, Right, TlsFault, nearest, problem};
+pub use resolve::{Known, resolve};
 pub use selector::{Requirement, Selector};
 
 use crate::config::PortRef;

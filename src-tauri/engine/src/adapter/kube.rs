@@ -1,1 +1,170 @@
 //! Owns the way into Kubernetes clusters.
+//!
+//! Receives targets, emits sessions: each resolves its target to a ready pod from
+//! watches that all forwards of a namespace share, moves to another pod when that one
+//! goes, and carries every connection through the API server.
+
+mod child;
+mod classify;
+mod cluster;
+mod convert;
+mod feed;
+mod kubeconfig;
+mod login;
+mod path;
+mod session;
+mod shell;
+mod v4;
+
+pub use shell::LoginShell;
+
+use super::{Adapter, Session, SessionScope};
+use crate::registry::{Registry, Tasks};
+use cluster::{Cluster, Shared};
+use futures_util::future::BoxFuture;
+use kubeconfig::Kubeconfigs;
+use localport_core::config::{KubeTarget, Target};
+use localport_core::kube::{Fault, Place, problem};
+use localport_core::problem::{Code, Problem};
+use session::{PodSession, Sight};
+use shell::Shell;
+use std::collections::HashMap;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+/// How the adapter finds and treats clusters.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// The kubeconfig files, the first one wins; none means `KUBECONFIG`, else the
+    /// default place.
+    pub kubeconfig: Option<Vec<PathBuf>>,
+    /// Which login shell is asked for PATH and KUBECONFIG.
+    pub login_shell: LoginShell,
+    /// Time a login plugin may take; it may wait for a person in a browser.
+    pub plugin_limit: Duration,
+    /// Time a watch request lasts. A watch that died unnoticed ends 5 s later.
+    pub watch_limit: Duration,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            kubeconfig: None,
+            login_shell: LoginShell::default(),
+            plugin_limit: Duration::from_secs(60),
+            watch_limit: Duration::from_secs(30),
+        }
+    }
+}
+
+/// Makes aws-lc-rs the process's one TLS provider. To be called once, by `main`,
+/// before anything connects.
+pub fn install_tls_provider() {
+    if rustls::crypto::aws_lc_rs::default_provider().install_default().is_err() {
+        tracing::debug!("the TLS provider was installed already");
+    }
+}
+
+/// Carries forwards into clusters.
+pub struct KubeAdapter {
+    shared: Arc<Shared>,
+    clusters: Mutex<HashMap<String, Arc<Cluster>>>,
+}
+
+impl KubeAdapter {
+    /// An adapter that claims what it holds from `registry`.
+    #[must_use]
+    pub fn new(registry: &Registry, options: Options) -> Self {
+        let shell = Arc::new(Shell::new(options.login_shell, registry.clone()));
+        let shared = Shared {
+            tasks: Tasks::new("kube", registry),
+            kubeconfigs: Kubeconfigs::new(options.kubeconfig, shell.clone()),
+            shell,
+            plugin_limit: options.plugin_limit,
+            watch_limit: options.watch_limit,
+        };
+        Self { shared: Arc::new(shared), clusters: Mutex::default() }
+    }
+
+    async fn cluster(&self, target: &KubeTarget) -> Result<Arc<Cluster>, Problem> {
+        let context = match &target.context {
+            Some(context) => context.clone(),
+            None => self.shared.kubeconfigs.current().await.map_err(|fault| {
+                problem(&fault, &Place { namespace: target.namespace.clone(), ..Place::default() })
+            })?,
+        };
+        let mut clusters = self.clusters.lock().unwrap_or_else(PoisonError::into_inner);
+        let fresh = || Arc::new(Cluster::new(context.clone(), self.shared.clone()));
+        Ok(clusters.entry(context.clone()).or_insert_with(fresh).clone())
+    }
+
+    async fn open_session(
+        &self,
+        target: &Target,
+        scope: SessionScope,
+    ) -> Result<Arc<dyn Session>, Problem> {
+        let target = kube_target(target)?;
+        let cluster = self.cluster(target).await?;
+        let sight = Sight::gain(&cluster, target).await;
+        let sight = sight.map_err(|fault| problem(&fault, &cluster.place(target)))?;
+        Ok(Arc::new(PodSession::open(sight, &scope).await?))
+    }
+
+    async fn wait_mended(&self, target: &Target, problem: &Problem) {
+        if let Ok(target) = kube_target(target)
+            && let Ok(cluster) = self.cluster(target).await
+            && let Ok(sight) = Sight::gain(&cluster, target).await
+        {
+            return sight.mended(problem.code).await;
+        }
+        // Nothing can tell; the supervisor's backoff decides.
+        std::future::pending().await
+    }
+}
+
+impl Adapter for KubeAdapter {
+    fn open<'a>(
+        &'a self,
+        target: &'a Target,
+        scope: SessionScope,
+    ) -> BoxFuture<'a, Result<Arc<dyn Session>, Problem>> {
+        Box::pin(self.open_session(target, scope))
+    }
+
+    fn mended<'a>(&'a self, target: &'a Target, problem: &'a Problem) -> BoxFuture<'a, ()> {
+        Box::pin(self.wait_mended(target, problem))
+    }
+
+    fn trust<'a>(&'a self, target: &'a Target) -> BoxFuture<'a, Result<String, Problem>> {
+        let words = match target {
+            Target::Kube(kube) => kube.resource.to_string(),
+            Target::Ssh(ssh) => ssh.destination(),
+        };
+        Box::pin(std::future::ready(Err(Problem::new(
+            Code::ConfigInvalid,
+            format!("`{words}` has no host key: clusters are trusted through the kubeconfig"),
+            "Check `certificate-authority` of the cluster in your kubeconfig",
+        ))))
+    }
+
+    fn shutdown(&self, budget: Duration) -> BoxFuture<'_, ()> {
+        Box::pin(async move {
+            self.shared.tasks.cancel();
+            self.clusters.lock().unwrap_or_else(PoisonError::into_inner).clear();
+            if tokio::time::timeout(budget, self.shared.tasks.wait()).await.is_err() {
+                tracing::warn!("tasks of the Kubernetes adapter outlived their budget");
+            }
+        })
+    }
+}
+
+fn kube_target(target: &Target) -> Result<&KubeTarget, Problem> {
+    match target {
+        Target::Kube(target) => Ok(target),
+        Target::Ssh(_) => Err(problem(
+            &Fault::Other { said: "an SSH target came to the Kubernetes adapter".to_owned() },
+            &Place::default(),
+        )),
+    }
+}

@@ -1,0 +1,368 @@
+//! Owns the access to one cluster: the client of a context, renewed when its
+//! credentials end, and the watches that its forwards share.
+
+use super::classify::{self, Doing};
+use super::convert;
+use super::feed::Feed;
+use super::kubeconfig::{Kubeconfigs, Merged};
+use super::login;
+use super::shell::Shell;
+use super::v4::Proofs;
+use crate::registry::Tasks;
+use k8s_openapi::api::apps::v1::{DaemonSet, Deployment, ReplicaSet, StatefulSet};
+use k8s_openapi::api::authorization::v1::{
+    ResourceAttributes, SelfSubjectAccessReview, SelfSubjectAccessReviewSpec,
+};
+use k8s_openapi::api::core::v1 as api;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
+use kube::api::{Api, PostParams};
+use kube::config::{KubeConfigOptions, KubeconfigError};
+use kube::core::NamespaceResourceScope;
+use kube::{Client, Config, Error, Resource};
+use localport_core::config::{KubeResource, KubeTarget};
+use localport_core::kube::{Fault, Place, Pod, Right, Selector, Service};
+use serde::de::DeserializeOwned;
+use std::collections::HashMap;
+use std::fmt::Debug;
+use std::future::Future;
+use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::time::{Duration, SystemTime};
+use tokio::time::{Instant, timeout};
+
+/// Time one request may take; a server that takes longer counts as away.
+pub(super) const REQUEST_LIMIT: Duration = Duration::from_secs(10);
+
+/// Time a connection to the API server may take to be made.
+const CONNECT_LIMIT: Duration = Duration::from_secs(5);
+
+/// A failed login or an unusable kubeconfig is not tried again sooner, so that fifty
+/// forwards of one context do not run its plugin fifty times.
+const FAILURE_KEPT: Duration = Duration::from_secs(2);
+
+/// Fresh credentials that are refused too are not replaced again sooner: a login
+/// plugin may open a browser.
+const RENEWAL_PAUSE: Duration = Duration::from_secs(30);
+
+/// Credentials are replaced so long before they end.
+const EXPIRY_MARGIN: Duration = Duration::from_secs(60);
+
+/// What all clusters of one adapter share.
+pub(super) struct Shared {
+    pub(super) tasks: Tasks,
+    pub(super) kubeconfigs: Kubeconfigs,
+    pub(super) shell: Arc<Shell>,
+    pub(super) plugin_limit: Duration,
+    pub(super) watch_limit: Duration,
+}
+
+/// One context.
+pub(super) struct Cluster {
+    pub(super) context: String,
+    pub(super) shared: Arc<Shared>,
+    pub(super) proofs: Arc<Proofs>,
+    slot: tokio::sync::Mutex<Slot>,
+    server: Mutex<String>,
+    feeds: Mutex<Feeds>,
+}
+
+#[derive(Default)]
+struct Slot {
+    built: Option<Built>,
+    failed: Option<(Instant, Fault)>,
+    renewed: Option<Instant>,
+    generation: u64,
+}
+
+struct Built {
+    client: Client,
+    merged: Arc<Merged>,
+    expires: Option<SystemTime>,
+}
+
+#[derive(Default)]
+struct Feeds {
+    pods: HashMap<(String, Option<String>), Weak<Feed<Pod>>>,
+    services: HashMap<(String, Option<String>), Weak<Feed<Service>>>,
+}
+
+/// A client, and which of the cluster's clients it is.
+#[derive(Clone)]
+pub(super) struct Access {
+    pub(super) client: Client,
+    generation: u64,
+}
+
+impl Cluster {
+    pub(super) fn new(context: String, shared: Arc<Shared>) -> Self {
+        Self {
+            context,
+            shared,
+            proofs: Arc::default(),
+            slot: tokio::sync::Mutex::default(),
+            server: Mutex::default(),
+            feeds: Mutex::default(),
+        }
+    }
+
+    /// Where a fault about `target` happens.
+    pub(super) fn place(&self, target: &KubeTarget) -> Place {
+        Place {
+            context: self.context.clone(),
+            server: self.server.lock().unwrap_or_else(PoisonError::into_inner).clone(),
+            namespace: target.namespace.clone(),
+            target: target.resource.to_string(),
+        }
+    }
+
+    /// Asks the server, within the request limit; refused credentials are replaced
+    /// once and the question is put again.
+    pub(super) async fn ask<T, F>(
+        &self,
+        doing: &Doing,
+        question: impl Fn(Client) -> F + Send,
+    ) -> Result<T, Fault>
+    where
+        F: Future<Output = Result<T, Error>> + Send,
+    {
+        let access = self.access().await?;
+        match limited(question(access.client.clone())).await? {
+            Err(error) if classify::is_unauthorized(&error) => {
+                let access = self.renew(&access).await?;
+                limited(question(access.client)).await?.map_err(|e| classify::fault(&e, doing))
+            }
+            answer => answer.map_err(|error| classify::fault(&error, doing)),
+        }
+    }
+
+    /// The client, made when there is none, its kubeconfig changed or its credentials
+    /// are about to end.
+    pub(super) async fn access(&self) -> Result<Access, Fault> {
+        let merged = self.shared.kubeconfigs.read().await?;
+        let mut slot = self.slot.lock().await;
+        let fresh = slot.built.as_ref().is_some_and(|built| {
+            let ends = built.expires.is_some_and(|at| at < SystemTime::now() + EXPIRY_MARGIN);
+            Arc::ptr_eq(&built.merged, &merged) && !ends
+        });
+        if !fresh {
+            self.build(&mut slot, merged).await?;
+        }
+        slot.access()
+    }
+
+    /// A client in the place of `refused`, whose credentials the server refuses.
+    pub(super) async fn renew(&self, refused: &Access) -> Result<Access, Fault> {
+        let merged = self.shared.kubeconfigs.read().await?;
+        let mut slot = self.slot.lock().await;
+        if slot.generation == refused.generation {
+            if slot.renewed.is_some_and(|at| at.elapsed() < RENEWAL_PAUSE) {
+                return Err(Fault::Unauthorized);
+            }
+            slot.renewed = Some(Instant::now());
+            self.build(&mut slot, merged).await?;
+        }
+        slot.access()
+    }
+
+    /// The watch on the pods of `namespace`, shared with whoever holds it already.
+    /// With `only`, it asks for this one pod, which takes no right to list.
+    pub(super) fn pods(self: &Arc<Self>, namespace: &str, only: Option<&str>) -> Arc<Feed<Pod>> {
+        let mut feeds = self.feeds.lock().unwrap_or_else(PoisonError::into_inner);
+        let key = (namespace.to_owned(), only.map(str::to_owned));
+        if let Some(feed) = feeds.pods.get(&key).and_then(Weak::upgrade) {
+            return feed;
+        }
+        let feed = Feed::start::<api::Pod>(self.clone(), "pods", namespace, only, convert::pod);
+        feeds.pods.retain(|_, feed| feed.strong_count() > 0);
+        feeds.pods.insert(key, Arc::downgrade(&feed));
+        feed
+    }
+
+    /// The watch on the services of `namespace`, shared with whoever holds it already.
+    pub(super) fn services(
+        self: &Arc<Self>,
+        namespace: &str,
+        only: Option<&str>,
+    ) -> Arc<Feed<Service>> {
+        let mut feeds = self.feeds.lock().unwrap_or_else(PoisonError::into_inner);
+        let key = (namespace.to_owned(), only.map(str::to_owned));
+        if let Some(feed) = feeds.services.get(&key).and_then(Weak::upgrade) {
+            return feed;
+        }
+        let feed = Feed::start::<api::Service>(
+            self.clone(),
+            "services",
+            namespace,
+            only,
+            convert::service,
+        );
+        feeds.services.retain(|_, feed| feed.strong_count() > 0);
+        feeds.services.insert(key, Arc::downgrade(&feed));
+        feed
+    }
+
+    /// The selector of a workload; none for what is no workload.
+    pub(super) async fn workload(&self, target: &KubeTarget) -> Result<Option<Selector>, Fault> {
+        let namespace = &target.namespace;
+        let selector: LabelSelector = match &target.resource {
+            KubeResource::Deployment(name) => {
+                self.get::<Deployment>("deployments", "deployment", namespace, name)
+                    .await?
+                    .spec
+                    .selector
+            }
+            KubeResource::StatefulSet(name) => {
+                self.get::<StatefulSet>("statefulsets", "statefulset", namespace, name)
+                    .await?
+                    .spec
+                    .selector
+            }
+            KubeResource::DaemonSet(name) => {
+                self.get::<DaemonSet>("daemonsets", "daemonset", namespace, name)
+                    .await?
+                    .spec
+                    .selector
+            }
+            KubeResource::ReplicaSet(name) => {
+                self.get::<ReplicaSet>("replicasets", "replicaset", namespace, name)
+                    .await?
+                    .spec
+                    .selector
+            }
+            KubeResource::Selector(text) => {
+                return Selector::parse(text).map(Some).map_err(|why| Fault::BadSelector { why });
+            }
+            KubeResource::Service(_) | KubeResource::Pod(_) => return Ok(None),
+        };
+        Ok(Some(convert::selector(&selector)))
+    }
+
+    async fn get<K>(
+        &self,
+        resource: &str,
+        kind: &'static str,
+        namespace: &str,
+        name: &str,
+    ) -> Result<K, Fault>
+    where
+        K: Resource<Scope = NamespaceResourceScope, DynamicType = ()>,
+        K: Clone + Debug + DeserializeOwned + Send,
+    {
+        let doing = Doing::new("get", resource, kind, name);
+        let ask = |client| async move { Api::<K>::namespaced(client, namespace).get(name).await };
+        self.ask(&doing, ask).await
+    }
+
+    /// Whether the namespace is known not to exist.
+    pub(super) async fn lacks(&self, namespace: &str) -> bool {
+        let doing = Doing::new("get", "namespaces", "namespace", namespace);
+        let ask = |c| async move { Api::<api::Namespace>::all(c).get(namespace).await };
+        // Whoever may not ask cannot tell, and the nearer problem stands.
+        matches!(self.ask(&doing, ask).await, Err(Fault::Missing { .. }))
+    }
+
+    /// Which of the rights to forward ports in `namespace` the user lacks.
+    pub(super) async fn missing_forward_rights(&self, namespace: &str) -> Vec<Right> {
+        let mut missing = Vec::new();
+        for verb in ["get", "create"] {
+            if self.allowed(namespace, verb).await == Some(false) {
+                missing
+                    .push(Right { verb: verb.to_owned(), resource: "pods/portforward".to_owned() });
+            }
+        }
+        missing
+    }
+
+    async fn allowed(&self, namespace: &str, verb: &str) -> Option<bool> {
+        let review = SelfSubjectAccessReview {
+            spec: SelfSubjectAccessReviewSpec {
+                resource_attributes: Some(ResourceAttributes {
+                    namespace: Some(namespace.to_owned()),
+                    verb: Some(verb.to_owned()),
+                    resource: Some("pods".to_owned()),
+                    subresource: Some("portforward".to_owned()),
+                    ..ResourceAttributes::default()
+                }),
+                ..SelfSubjectAccessReviewSpec::default()
+            },
+            ..SelfSubjectAccessReview::default()
+        };
+        let doing = Doing::new("create", "selfsubjectaccessreviews", "review", verb);
+        let review = &review;
+        let ask = |c| async move {
+            Api::<SelfSubjectAccessReview>::all(c).create(&PostParams::default(), review).await
+        };
+        Some(self.ask(&doing, ask).await.ok()?.status?.allowed)
+    }
+
+    async fn build(&self, slot: &mut Slot, merged: Arc<Merged>) -> Result<(), Fault> {
+        if let Some((at, fault)) = &slot.failed
+            && at.elapsed() < FAILURE_KEPT
+        {
+            return Err(fault.clone());
+        }
+        match self.make(merged).await {
+            Ok(built) => {
+                slot.generation += 1;
+                slot.failed = None;
+                slot.built = Some(built);
+                Ok(())
+            }
+            Err(fault) => {
+                slot.failed = Some((Instant::now(), fault.clone()));
+                Err(fault)
+            }
+        }
+    }
+
+    async fn make(&self, merged: Arc<Merged>) -> Result<Built, Fault> {
+        let options = KubeConfigOptions {
+            context: Some(self.context.clone()),
+            ..KubeConfigOptions::default()
+        };
+        let mut config = Config::from_custom_kubeconfig(merged.config.clone(), &options)
+            .await
+            .map_err(|error| unusable(&error, &merged))?;
+        *self.server.lock().unwrap_or_else(PoisonError::into_inner) =
+            config.cluster_url.to_string().trim_end_matches('/').to_owned();
+        let mut expires = None;
+        if let Some(exec) = config.auth_info.exec.clone() {
+            let Shared { shell, tasks, plugin_limit, .. } = &*self.shared;
+            let credential = login::run(&exec, shell, tasks.registry(), *plugin_limit).await?;
+            expires = credential.expires;
+            credential.apply(&mut config.auth_info);
+        }
+        config.connect_timeout = Some(CONNECT_LIMIT);
+        // A busy server is shown at once; the supervisor's backoff does the waiting.
+        config.default_retry = false;
+        let client = Client::try_from(config).map_err(|error| unbuildable(&error))?;
+        Ok(Built { client, merged, expires })
+    }
+}
+
+impl Slot {
+    fn access(&self) -> Result<Access, Fault> {
+        let built = self.built.as_ref().ok_or(Fault::Unauthorized)?;
+        Ok(Access { client: built.client.clone(), generation: self.generation })
+    }
+}
+
+async fn limited<T>(future: impl Future<Output = T>) -> Result<T, Fault> {
+    timeout(REQUEST_LIMIT, future).await.map_err(|_| Fault::Timeout)
+}
+
+fn unusable(error: &KubeconfigError, merged: &Merged) -> Fault {
+    match error {
+        KubeconfigError::LoadContext(_) => Fault::NoContext { known: merged.contexts() },
+        KubeconfigError::CurrentContextNotSet => {
+            Fault::NoCurrentContext { known: merged.contexts() }
+        }
+        other => Fault::ConfigUnreadable { path: merged.paths(), why: other.to_string() },
+    }
+}
+
+fn unbuildable(error: &Error) -> Fault {
+    match error {
+        Error::RustlsTls(tls) => Fault::Tls(localport_core::kube::TlsFault::Other(tls.to_string())),
+        other => Fault::Other { said: other.to_string() },
+    }
+}

@@ -1,0 +1,306 @@
+//! Owns a session: a target, seen through shared watches, and the pod that serves it.
+//!
+//! Nothing runs for an idle session: what it is gets computed from the watches when
+//! it is asked, and whoever waits is woken by them.
+
+use super::classify::Doing;
+use super::cluster::Cluster;
+use super::feed::{Feed, View};
+use super::path::{Care, DataPath, Endpoint};
+use super::v4::V4Path;
+use crate::adapter::{ConnectError, Connection, Route, Session, SessionScope, Upstream, Verdict};
+use crate::registry::{Lease, LeaseKind};
+use futures_util::future::BoxFuture;
+use localport_core::config::{KubeResource, KubeTarget};
+use localport_core::kube::{Fault, Known, Pod, Selector, Service, Unfit, problem, resolve};
+use localport_core::problem::{Code, Problem};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::time::Duration;
+use tokio::time::{Instant, timeout};
+
+/// Time the first lists may take when a session opens.
+const SETTLE_LIMIT: Duration = Duration::from_secs(12);
+
+/// Time the API server may take to answer a ping.
+const PING_LIMIT: Duration = Duration::from_secs(8);
+
+/// Pods tried for one client before it is told.
+const PODS_TRIED: usize = 3;
+
+/// A target and the watches through which it is seen.
+pub(super) struct Sight {
+    cluster: Arc<Cluster>,
+    target: KubeTarget,
+    pods: Arc<Feed<Pod>>,
+    services: Option<Arc<Feed<Service>>>,
+    selector: Selector,
+}
+
+impl Sight {
+    /// Takes part in the watches that `target` needs, and no more.
+    pub(super) async fn gain(cluster: &Arc<Cluster>, target: &KubeTarget) -> Result<Self, Fault> {
+        cluster.access().await?;
+        let selector = match cluster.workload(target).await {
+            Err(Fault::Missing { .. }) if cluster.lacks(&target.namespace).await => {
+                return Err(Fault::NamespaceMissing);
+            }
+            selector => selector?.unwrap_or_default(),
+        };
+        let namespace = target.namespace.as_str();
+        let services = match &target.resource {
+            KubeResource::Service(name) => {
+                let shared = cluster.services(namespace, None);
+                Some(allowed(shared, || cluster.services(namespace, Some(name))).await?)
+            }
+            _ => None,
+        };
+        let shared = cluster.pods(namespace, None);
+        let pods = match &target.resource {
+            KubeResource::Pod(name) => {
+                allowed(shared, || cluster.pods(namespace, Some(name))).await?
+            }
+            _ => settled(shared).await?,
+        };
+        Ok(Self { cluster: cluster.clone(), target: target.clone(), pods, services, selector })
+    }
+
+    /// The endpoint that serves now; as in [`resolve`].
+    fn resolve(&self, current: Option<&str>, avoid: &[String]) -> Result<Endpoint, Fault> {
+        let services = self.services.as_ref().map(|feed| feed.view().items).unwrap_or_default();
+        let pods = self.pods.view().items;
+        let known = Known { services: &services, pods: &pods, selector: &self.selector };
+        resolve(&self.target, known, current, avoid).map(|choice| Endpoint {
+            namespace: self.target.namespace.clone(),
+            pod: choice.pod.name.clone(),
+            uid: choice.pod.uid.clone(),
+            port: choice.port,
+        })
+    }
+
+    /// What keeps the watches from being true.
+    fn trouble(&self) -> Option<Fault> {
+        let services = self.services.as_ref().and_then(|feed| feed.view().trouble);
+        services.or_else(|| self.pods.view().trouble)
+    }
+
+    /// Runs `check` now and after every change until it gives something.
+    async fn wait<T>(&self, mut check: impl FnMut() -> Option<T>) -> T {
+        let mut pods = self.pods.subscribe();
+        let mut services = self.services.as_ref().map(|feed| feed.subscribe());
+        loop {
+            pods.borrow_and_update();
+            if let Some(services) = &mut services {
+                services.borrow_and_update();
+            }
+            if let Some(found) = check() {
+                return found;
+            }
+            let changed = async {
+                match &mut services {
+                    None => pods.changed().await,
+                    Some(services) => tokio::select! {
+                        changed = pods.changed() => changed,
+                        changed = services.changed() => changed,
+                    },
+                }
+            };
+            if changed.await.is_err() {
+                // The adapter is shutting down and will say no more.
+                std::future::pending::<()>().await;
+            }
+        }
+    }
+
+    /// Resolves when an attempt that failed with `code` is worth repeating: at once
+    /// when what it lacked is there by now, else after the view turned from bad to good.
+    pub(super) async fn mended(&self, code: Code) {
+        let lacked = matches!(code, Code::KubeNoReadyPod | Code::KubeNotFound | Code::KubePort);
+        let mut was_bad = lacked;
+        self.wait(|| {
+            let good = self.trouble().is_none() && self.resolve(None, &[]).is_ok();
+            let mended = good && was_bad;
+            was_bad |= !good;
+            mended.then_some(())
+        })
+        .await;
+    }
+
+    /// The problem that `fault` is here.
+    fn problem(&self, fault: &Fault) -> Problem {
+        problem(fault, &self.cluster.place(&self.target))
+    }
+
+    /// The problem of a target that cannot be resolved, which may lie higher up.
+    async fn unresolved(&self, fault: Fault) -> Problem {
+        let empty = matches!(fault, Fault::Missing { .. } | Fault::Unfit(Unfit::NoPods));
+        if empty && self.cluster.lacks(&self.target.namespace).await {
+            return self.problem(&Fault::NamespaceMissing);
+        }
+        self.problem(&fault)
+    }
+}
+
+/// The session.
+pub(super) struct PodSession {
+    sight: Sight,
+    path: Box<dyn DataPath>,
+    chosen: Mutex<Endpoint>,
+    ended: OnceLock<Problem>,
+    _lease: Lease,
+}
+
+impl PodSession {
+    /// Opens a session to the pod that serves now.
+    pub(super) async fn open(sight: Sight, scope: &SessionScope) -> Result<Self, Problem> {
+        let chosen = match sight.resolve(None, &[]) {
+            Ok(chosen) => chosen,
+            Err(fault) => return Err(sight.unresolved(fault).await),
+        };
+        let place = sight.cluster.place(&sight.target);
+        let name = format!("{} in {} of {}", place.target, place.namespace, place.context);
+        let lease = scope.tasks.registry().lease(LeaseKind::Session, name, &scope.forward);
+        let path = Box::new(V4Path::new(sight.cluster.clone(), place));
+        let chosen = Mutex::new(chosen);
+        Ok(Self { sight, path, chosen, ended: OnceLock::new(), _lease: lease })
+    }
+
+    /// The endpoint of this moment. The pod is kept while it can serve.
+    fn endpoint(&self, avoid: &[String]) -> Result<Endpoint, Fault> {
+        let mut chosen = self.chosen.lock().unwrap_or_else(PoisonError::into_inner);
+        let now = self.sight.resolve(Some(&chosen.uid), avoid)?;
+        if avoid.is_empty() {
+            chosen.clone_from(&now);
+        }
+        Ok(now)
+    }
+
+    fn route_to(&self, endpoint: &Endpoint) -> Route {
+        Route { path: self.path.name(), endpoint: format!("pod {}", endpoint.pod) }
+    }
+
+    async fn dial(&self, care: Care) -> Result<Box<dyn Upstream>, ConnectError> {
+        let mut avoid: Vec<String> = Vec::new();
+        let mut last: Option<Fault> = None;
+        while avoid.len() < PODS_TRIED {
+            let endpoint = match self.endpoint(&avoid) {
+                Ok(endpoint) => endpoint,
+                Err(fault) => {
+                    last.get_or_insert(fault);
+                    break;
+                }
+            };
+            match self.path.dial(&endpoint, care).await {
+                Ok(stream) => {
+                    // The pod that serves is kept from now on.
+                    *self.chosen.lock().unwrap_or_else(PoisonError::into_inner) = endpoint;
+                    return Ok(stream);
+                }
+                Err(fault @ (Fault::TargetRefused { .. } | Fault::PodLost { .. })) => {
+                    // The watch may not have told yet; another pod may serve meanwhile.
+                    if matches!(fault, Fault::PodLost { .. }) {
+                        self.sight.pods.doubt();
+                    }
+                    avoid.push(endpoint.uid);
+                    last = Some(fault);
+                }
+                Err(fault) => return Err(self.refusal(&fault)),
+            }
+        }
+        let nothing = Fault::Unfit(Unfit::NoPods);
+        Err(self.refusal(last.as_ref().unwrap_or(&nothing)))
+    }
+
+    fn refusal(&self, fault: &Fault) -> ConnectError {
+        let verdict = match fault {
+            Fault::TargetRefused { .. } => Verdict::Refuse,
+            _ => Verdict::Hold,
+        };
+        ConnectError { problem: self.sight.problem(fault), verdict }
+    }
+
+    async fn wait_lost(&self) -> Problem {
+        if let Some(problem) = self.ended.get() {
+            return problem.clone();
+        }
+        let check = || self.sight.trouble().or_else(|| self.endpoint(&[]).err());
+        let fault = self.sight.wait(check).await;
+        let problem = self.sight.problem(&fault);
+        self.ended.get_or_init(|| problem).clone()
+    }
+
+    async fn ask_server(&self) -> Result<Duration, Problem> {
+        let start = Instant::now();
+        let doing = Doing::new("get", "/version", "path", "/version");
+        let ask = |client: kube::Client| async move { client.apiserver_version().await };
+        let answer = timeout(PING_LIMIT, self.sight.cluster.ask(&doing, ask)).await;
+        match answer.unwrap_or(Err(Fault::Timeout)) {
+            // Whoever may not see the version has got an answer all the same.
+            Ok(_) | Err(Fault::Forbidden { .. } | Fault::Missing { .. }) => Ok(start.elapsed()),
+            Err(fault) => Err(self.sight.problem(&fault)),
+        }
+    }
+}
+
+impl Session for PodSession {
+    fn route(&self) -> Route {
+        let endpoint = self.endpoint(&[]);
+        match endpoint {
+            Ok(endpoint) => self.route_to(&endpoint),
+            Err(_) => self.route_to(&self.chosen.lock().unwrap_or_else(PoisonError::into_inner)),
+        }
+    }
+
+    fn connect(&self) -> BoxFuture<'_, Result<Connection, ConnectError>> {
+        Box::pin(async { Ok(Connection { stream: self.dial(Care::Client).await? }) })
+    }
+
+    fn lost(&self) -> BoxFuture<'_, Problem> {
+        Box::pin(self.wait_lost())
+    }
+
+    fn rerouted<'a>(&'a self, seen: &'a Route) -> BoxFuture<'a, Route> {
+        Box::pin(self.sight.wait(move || Some(self.route()).filter(|route| route != seen)))
+    }
+
+    fn ping(&self) -> BoxFuture<'_, Result<Duration, Problem>> {
+        Box::pin(self.ask_server())
+    }
+
+    fn probe(&self) -> BoxFuture<'_, Result<Duration, Problem>> {
+        Box::pin(async {
+            let start = Instant::now();
+            match self.dial(Care::Proof).await {
+                Ok(_) => Ok(start.elapsed()),
+                Err(error) => Err(error.problem),
+            }
+        })
+    }
+}
+
+/// The shared feed once it is settled; where listing is forbidden, one that looks at
+/// a single object and needs no more than `get`.
+async fn allowed<T: Clone + Send + Sync + 'static>(
+    shared: Arc<Feed<T>>,
+    single: impl FnOnce() -> Arc<Feed<T>>,
+) -> Result<Arc<Feed<T>>, Fault> {
+    match settled(shared).await {
+        Err(Fault::Forbidden { missing }) => {
+            // Both rights would do; the one that shared watches need is named.
+            settled(single()).await.map_err(|fault| match fault {
+                Fault::Forbidden { .. } => Fault::Forbidden { missing },
+                other => other,
+            })
+        }
+        outcome => outcome,
+    }
+}
+
+async fn settled<T: Clone + Send + Sync + 'static>(
+    feed: Arc<Feed<T>>,
+) -> Result<Arc<Feed<T>>, Fault> {
+    let view: View<T> = timeout(SETTLE_LIMIT, feed.settled()).await.map_err(|_| Fault::Timeout)?;
+    match view.trouble {
+        Some(fault) => Err(fault),
+        None => Ok(feed),
+    }
+}

@@ -1,0 +1,338 @@
+//! Owns the bytes of one connection inside `v4.channel.k8s.io` messages.
+//!
+//! Channel 0 carries data, channel 1 the error text; the first message on each is the
+//! port. There is no half-close: whoever closes ends both directions, and the node
+//! cuts the reply one second later. So the client's end is held back while bytes still
+//! come, and a connection that ends without a word is a reset, never an end of data.
+
+use super::super::path::Endpoint;
+use super::Proofs;
+use bytes::{Buf, Bytes};
+use futures_util::{Sink, Stream};
+use localport_core::kube::{Fault, Place, problem};
+use std::future::{Future, poll_fn};
+use std::io;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, Waker, ready};
+use std::time::Duration;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::time::{Instant, Sleep, sleep};
+use tokio_tungstenite::WebSocketStream;
+use tokio_tungstenite::tungstenite::{Error as WsError, Message};
+
+/// Bytes per message towards the pod: what nodes read at once, and where uploads
+/// were measured to be fastest.
+const CHUNK: usize = 32 * 1024;
+
+/// Silence of the pod after which the client's end is passed on.
+const FIN_SILENCE: Duration = Duration::from_secs(3);
+
+/// Time the node gets to close after the client's end was passed on: its own grace is 1 s.
+const CLOSE_LIMIT: Duration = Duration::from_secs(3);
+
+/// Silence after which a ping keeps load balancers from cutting the connection;
+/// the shortest known limit is 60 s.
+const PING_AFTER: Duration = Duration::from_secs(25);
+
+const DATA: u8 = 0;
+const ERROR: u8 = 1;
+
+/// What the stream leads to, for its problems.
+pub(super) struct Peer {
+    pub(super) endpoint: Endpoint,
+    pub(super) place: Place,
+    pub(super) proofs: Arc<Proofs>,
+}
+
+/// One connection.
+pub(super) struct V4Stream<S> {
+    socket: WebSocketStream<S>,
+    peer: Peer,
+    /// Data received and not yet read.
+    received: Bytes,
+    greeted: [bool; 2],
+    proved: bool,
+    end: Option<End>,
+    fin: Fin,
+    /// Whether a message waits to be flushed.
+    unflushed: bool,
+    heard: Instant,
+    timer: Pin<Box<Sleep>>,
+    reader: Option<Waker>,
+    writer: Option<Waker>,
+}
+
+#[derive(Clone)]
+enum End {
+    /// The far side closed in good order.
+    Closed,
+    Failed(Fault),
+}
+
+#[derive(Clone, Copy, PartialEq)]
+enum Fin {
+    /// The client still sends.
+    No,
+    /// The client has ended; the pod does not know yet.
+    Held,
+    /// The pod was told.
+    Passed,
+}
+
+impl<S: AsyncRead + AsyncWrite + Unpin> V4Stream<S> {
+    pub(super) fn new(socket: WebSocketStream<S>, peer: Peer) -> Self {
+        Self {
+            socket,
+            peer,
+            received: Bytes::new(),
+            greeted: [false; 2],
+            proved: false,
+            end: None,
+            fin: Fin::No,
+            unflushed: false,
+            heard: Instant::now(),
+            timer: Box::pin(sleep(PING_AFTER)),
+            reader: None,
+            writer: None,
+        }
+    }
+
+    /// Waits for the greeting and then, for at most `wait`, for a refusal.
+    ///
+    /// # Errors
+    /// The refusal. Nothing was delivered to the pod then.
+    pub(super) async fn settle(&mut self, wait: Duration) -> Result<(), Fault> {
+        let mut waited = Box::pin(sleep(Duration::MAX));
+        let mut greeted = false;
+        poll_fn(|cx| {
+            loop {
+                if !self.received.is_empty() || self.end.is_some() {
+                    return Poll::Ready(());
+                }
+                if !greeted && self.greeted == [true; 2] {
+                    greeted = true;
+                    waited.as_mut().reset(Instant::now() + wait);
+                }
+                match self.poll_message(cx) {
+                    Poll::Ready(()) => {}
+                    Poll::Pending if greeted => return waited.as_mut().poll(cx),
+                    Poll::Pending => return Poll::Pending,
+                }
+            }
+        })
+        .await;
+        match &self.end {
+            Some(End::Failed(fault)) => Err(fault.clone()),
+            _ => {
+                self.prove();
+                Ok(())
+            }
+        }
+    }
+
+    /// Takes one message in. Pending when there is none.
+    fn poll_message(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        let message = ready!(Pin::new(&mut self.socket).poll_next(cx));
+        self.heard = Instant::now();
+        match message {
+            Some(Ok(Message::Binary(data))) => self.take(data),
+            Some(Ok(Message::Close(_))) => self.finish(End::Closed),
+            Some(Ok(_)) => {}
+            Some(Err(WsError::ConnectionClosed)) => self.finish(End::Closed),
+            Some(Err(error)) => self.lost(&error.to_string()),
+            None => self.lost("the API server closed the connection"),
+        }
+        Poll::Ready(())
+    }
+
+    fn take(&mut self, mut message: Bytes) {
+        if message.is_empty() {
+            return;
+        }
+        let channel = message.get_u8();
+        let Some(greeted) = self.greeted.get_mut(usize::from(channel)) else {
+            return self.lost("the node sent data on a channel that does not exist");
+        };
+        if !*greeted {
+            *greeted = true;
+            return;
+        }
+        match channel {
+            DATA => {
+                self.received = message;
+                self.prove();
+            }
+            ERROR => self.refused(&String::from_utf8_lossy(&message)),
+            _ => {}
+        }
+    }
+
+    fn refused(&mut self, text: &str) {
+        let Endpoint { pod, port, .. } = &self.peer.endpoint;
+        self.peer.proofs.revoke(&self.peer.endpoint);
+        // The runtime's text is all there is to tell a closed port from a pod that went.
+        let fault = if text.contains("refused") {
+            Fault::TargetRefused { pod: pod.clone(), port: *port }
+        } else {
+            let said: String = text.trim().chars().take(300).collect();
+            Fault::PodLost { pod: pod.clone(), said }
+        };
+        self.finish(End::Failed(fault));
+    }
+
+    fn lost(&mut self, said: &str) {
+        let pod = self.peer.endpoint.pod.clone();
+        self.finish(End::Failed(Fault::PodLost { pod, said: said.to_owned() }));
+    }
+
+    fn finish(&mut self, end: End) {
+        self.end.get_or_insert(end);
+        if let Some(writer) = self.writer.take() {
+            writer.wake();
+        }
+    }
+
+    fn prove(&mut self) {
+        if !self.proved {
+            self.proved = true;
+            self.peer.proofs.add(&self.peer.endpoint);
+        }
+    }
+
+    /// What silence asks for: a ping, the held end, or giving up on a close.
+    fn poll_silence(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        let patience = match self.fin {
+            Fin::No => PING_AFTER,
+            Fin::Held => FIN_SILENCE,
+            Fin::Passed => CLOSE_LIMIT,
+        };
+        let due = self.heard + patience;
+        if self.timer.deadline() != due {
+            self.timer.as_mut().reset(due);
+        }
+        ready!(self.timer.as_mut().poll(cx));
+        self.heard = Instant::now();
+        match self.fin {
+            Fin::No => self.say(Message::Ping(Bytes::new())),
+            Fin::Held => {
+                tracing::debug!(pod = self.peer.endpoint.pod, "the client's end is passed on");
+                self.fin = Fin::Passed;
+                self.say(Message::Close(None));
+            }
+            Fin::Passed => self.finish(End::Closed),
+        }
+        Poll::Ready(())
+    }
+
+    fn say(&mut self, message: Message) {
+        match Pin::new(&mut self.socket).start_send(message) {
+            Ok(()) => self.unflushed = true,
+            Err(error) => self.lost(&error.to_string()),
+        }
+    }
+
+    fn poll_flushed(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        if self.unflushed {
+            let flushed = ready!(Pin::new(&mut self.socket).poll_flush(cx));
+            self.unflushed = false;
+            if let Err(error) = flushed {
+                self.lost(&error.to_string());
+            }
+            if let Some(writer) = self.writer.take() {
+                writer.wake();
+            }
+        }
+        match &self.end {
+            Some(End::Failed(fault)) => Poll::Ready(Err(self.reset(fault))),
+            _ => Poll::Ready(Ok(())),
+        }
+    }
+
+    fn reset(&self, fault: &Fault) -> io::Error {
+        io::Error::new(io::ErrorKind::ConnectionReset, problem(fault, &self.peer.place))
+    }
+}
+
+impl<S: AsyncRead + AsyncWrite + Unpin> AsyncRead for V4Stream<S> {
+    fn poll_read(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let this = self.get_mut();
+        loop {
+            if this.received.has_remaining() {
+                let count = this.received.len().min(buf.remaining());
+                buf.put_slice(&this.received.split_to(count));
+                return Poll::Ready(Ok(()));
+            }
+            match &this.end {
+                Some(End::Closed) => return Poll::Ready(Ok(())),
+                Some(End::Failed(fault)) => return Poll::Ready(Err(this.reset(fault))),
+                None => {}
+            }
+            if this.poll_message(cx).is_ready() {
+                continue;
+            }
+            if this.poll_silence(cx).is_ready() {
+                continue;
+            }
+            // Whoever only reads must not leave a message lying in the buffer.
+            if this.unflushed && this.poll_flushed(cx).is_ready() {
+                continue;
+            }
+            this.reader = Some(cx.waker().clone());
+            return Poll::Pending;
+        }
+    }
+}
+
+impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for V4Stream<S> {
+    fn poll_write(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        let this = self.get_mut();
+        if this.fin != Fin::No || matches!(this.end, Some(End::Closed)) {
+            return Poll::Ready(Err(io::ErrorKind::BrokenPipe.into()));
+        }
+        if this.poll_flushed(cx)?.is_pending() {
+            this.writer = Some(cx.waker().clone());
+            return Poll::Pending;
+        }
+        let count = buf.len().min(CHUNK);
+        let mut message = Vec::with_capacity(count + 1);
+        message.push(DATA);
+        message.extend_from_slice(&buf[..count]);
+        this.say(Message::Binary(message.into()));
+        // Not waited for: the next write or flush does.
+        let _ = this.poll_flushed(cx)?;
+        Poll::Ready(Ok(count))
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let this = self.get_mut();
+        let flushed = this.poll_flushed(cx);
+        if flushed.is_pending() {
+            this.writer = Some(cx.waker().clone());
+        }
+        flushed
+    }
+
+    /// Holds the client's end; [`V4Stream::poll_silence`] passes it on.
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let this = self.get_mut();
+        ready!(this.poll_flushed(cx))?;
+        if this.fin == Fin::No {
+            this.fin = Fin::Held;
+            this.heard = Instant::now();
+            // The reader waits on a longer timer.
+            if let Some(reader) = this.reader.take() {
+                reader.wake();
+            }
+        }
+        Poll::Ready(Ok(()))
+    }
+}

@@ -45,8 +45,7 @@ fn stubs() -> Result<PathBuf> {
     fs::create_dir_all(&dir).map_err(failed)?;
     let compiler = "#!/bin/sh\nout=\nwhile [ $# -gt 0 ]; do [ \"$1\" = -o ] && out=$2; shift; done\n\
                     [ -n \"$out\" ] && : > \"$out\"\nexit 0\n";
-    let archiver =
-        "#!/bin/sh\nfor word; do case $word in *.a) printf '!<arch>\\n' > \"$word\";; esac; done\nexit 0\n";
+    let archiver = "#!/bin/sh\nfor word; do case $word in *.a) printf '!<arch>\\n' > \"$word\";; esac; done\nexit 0\n";
     for (name, text) in [("cc", compiler), ("ar", archiver)] {
         fs::write(dir.join(name), text).map_err(failed)?;
         crate::shell::run(command("chmod", &["+x"]).arg(dir.join(name)))?;

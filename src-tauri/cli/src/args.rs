@@ -67,6 +67,8 @@ pub(crate) enum Command {
     Logs(Logs),
     /// Show everything that LocalPort holds: listeners, connections, sessions, children.
     Resources,
+    /// Check or show the configuration.
+    Config(Config),
     /// SSH hosts.
     Ssh(Ssh),
     /// End the running LocalPort.
@@ -140,6 +142,24 @@ pub(crate) struct Logs {
     /// Print only where the log files are.
     #[arg(long)]
     pub(crate) path: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Config {
+    #[command(subcommand)]
+    pub(crate) command: ConfigCommand,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum ConfigCommand {
+    /// Report every problem with its place; exit code 2 when there is an error.
+    #[command(alias = "validate")]
+    Check {
+        /// The file; the first one found when absent.
+        file: Option<PathBuf>,
+    },
+    /// Print which file is used, and where LocalPort looks.
+    Path,
 }
 
 #[derive(Debug, Args)]

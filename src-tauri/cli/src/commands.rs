@@ -1,5 +1,6 @@
 //! Owns what each command does.
 
+mod config;
 mod events;
 mod logs;
 mod quit;
@@ -29,6 +30,7 @@ pub(crate) async fn run(arguments: Arguments, output: &mut Output) -> Result<Exi
         Command::Events(events) => events::run(&home, &events, output).await,
         Command::Logs(logs) => logs::run(&home, &logs, output).await,
         Command::Resources => resources::run(&home, output).await,
+        Command::Config(config) => config::run(&home, files, config.command, output),
         Command::Ssh(ssh) => ssh::run(&home, ssh.command, output).await,
         Command::Quit(quit) => quit::run(&home, &quit, output).await,
         Command::Completions { shell } => shell::completions(shell, output),

@@ -27,6 +27,8 @@ use tokio_util::sync::CancellationToken;
 pub const DRAIN: Duration = Duration::from_secs(8);
 /// Time the adapters get to end masters and watches.
 const RELEASE: Duration = Duration::from_secs(5);
+/// The same when a person asked for the end twice.
+const HURRIED: Duration = Duration::from_millis(500);
 /// Time the tasks get to notice that they are cancelled.
 const SETTLE: Duration = Duration::from_secs(2);
 /// Snapshots are at least this far apart, so that a thousand changes cost one.
@@ -70,6 +72,7 @@ pub fn start(options: Options) -> EngineHandle {
     let events = broadcast::Sender::new(1024);
     let history = Arc::new(Mutex::new(VecDeque::with_capacity(HISTORY)));
     let (stopped, stopped_out) = watch::channel(None);
+    let hurry = CancellationToken::new();
     let shared = Arc::new(Shared {
         registry: options.registry.clone(),
         tasks: tasks.child("supervisors"),
@@ -78,6 +81,7 @@ pub fn start(options: Options) -> EngineHandle {
         changed: changed.clone(),
         probes: Arc::new(Semaphore::new(PROBES)),
         drain: options.drain,
+        hurry: hurry.clone(),
     });
     let board = Board::new(&options.config, &options.searched, clock);
     let snapshot = watch::Sender::new(Arc::new(board.snapshot(clock.now())));
@@ -88,6 +92,7 @@ pub fn start(options: Options) -> EngineHandle {
         history: history.clone(),
         watchers: Arc::new(watch::Sender::new(0)),
         quit: CancellationToken::new(),
+        hurry: hurry.clone(),
         stopped: stopped_out,
         registry: options.registry.clone(),
         clock,
@@ -116,6 +121,7 @@ pub fn start(options: Options) -> EngineHandle {
         changed,
         watchers: handle.watchers.subscribe(),
         quit: handle.quit.clone(),
+        hurry,
     };
     tasks.spawn_to_end("loop", engine.run(inputs, stopped));
     handle
@@ -128,6 +134,7 @@ struct Inputs {
     changed: Arc<Notify>,
     watchers: watch::Receiver<usize>,
     quit: CancellationToken,
+    hurry: CancellationToken,
 }
 
 struct Engine {
@@ -347,7 +354,8 @@ impl Engine {
             }
         }
         for adapter in &self.adapters {
-            adapter.shutdown(RELEASE).await;
+            let hurried = inputs.hurry.is_cancelled();
+            adapter.shutdown(if hurried { HURRIED } else { RELEASE }).await;
         }
         self.supervisors.cancel();
         if timeout(SETTLE, self.supervisors.wait()).await.is_err() {

@@ -27,6 +27,7 @@ pub struct EngineHandle {
     pub(crate) history: Arc<Mutex<VecDeque<Arc<Event>>>>,
     pub(crate) watchers: Arc<watch::Sender<usize>>,
     pub(crate) quit: CancellationToken,
+    pub(crate) hurry: CancellationToken,
     pub(crate) stopped: watch::Receiver<Option<Stopped>>,
     pub(crate) registry: Registry,
     pub(crate) clock: Clock,
@@ -134,6 +135,13 @@ impl EngineHandle {
     /// released. Asking twice is asking once.
     pub fn quit(&self) {
         self.quit.cancel();
+    }
+
+    /// Ends what still has time to finish, now and for the rest of the engine's life:
+    /// open connections are cut, masters are ended by force. For the second request of
+    /// a person who waits for the end.
+    pub fn hurry(&self) {
+        self.hurry.cancel();
     }
 
     /// Waits for the end and says how it went.

@@ -87,7 +87,12 @@ pub async fn start(options: HostOptions) -> Result<RunningHost, HostError> {
     let registry = Registry::default();
     let lock_lease = registry.lease(LeaseKind::Lock, home.lock().display().to_string(), HOST);
     adapters::sweep(&home).await;
-    let loaded = configuration::load(&home, &options.config_files)?;
+    let mut loaded = configuration::load(&home, &options.config_files);
+    if !options.config_files.is_empty()
+        && let Some((path, source)) = loaded.unreadable.pop()
+    {
+        return Err(HostError::Config { path, source });
+    }
     let ssh: Arc<dyn Adapter> = adapters::ssh(&registry, &home, options.ssh);
     let kube: Arc<dyn Adapter> = adapters::kube(&registry);
     let engine = engine::start(Options {

@@ -25,6 +25,7 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::{Notify, Semaphore, mpsc, watch};
 use tokio::time::sleep_until;
+use tokio_util::sync::CancellationToken;
 
 /// What is told to a supervisor.
 #[derive(Clone, Copy, Debug)]
@@ -51,6 +52,7 @@ pub(crate) struct Shared {
     pub(crate) changed: Arc<Notify>,
     pub(crate) probes: Arc<Semaphore>,
     pub(crate) drain: Duration,
+    pub(crate) hurry: CancellationToken,
 }
 
 /// News from the tasks of this forward.

@@ -158,6 +158,7 @@ async fn serve(
 fn request(engine: &EngineHandle, source: QuitSource, again: bool, output: &mut Output) {
     if again {
         if source != QuitSource::Hangup {
+            engine.hurry();
             output.note("Hurrying: open connections are cut");
         }
         return;

@@ -114,12 +114,14 @@ impl Port {
             PortState::Closed | PortState::Conflict { .. } => None,
         };
         let (clients, budget) = (self.clients.clone(), shared.drain);
+        let hurry = shared.hurry.clone();
         shared.tasks.spawn_to_end("drain", async move {
             if let Some(accepting) = accepting {
                 accepting.wait().await;
             }
             let mut forced = 0;
-            if timeout(budget, clients.wait()).await.is_err() {
+            let drained = hurry.run_until_cancelled(timeout(budget, clients.wait()));
+            if !matches!(drained.await, Some(Ok(()))) && !clients.is_empty() {
                 forced = clients.len();
                 clients.cancel();
                 clients.wait().await;

@@ -1,1 +1,288 @@
 //! Owns child processes: how they start, how they are known again, how they end.
+//!
+//! Receives a [`ChildSpec`]; emits the child's stderr lines and its exit. Every child
+//! has a lease, a process group of its own and a line in the journal, so that even an
+//! engine that was killed leaves nothing: the operating system ends the children where
+//! it can, and [`sweep`] ends the rest at the next start.
+
+mod journal;
+mod spawner;
+mod sweep;
+
+#[cfg_attr(target_os = "linux", path = "process/linux.rs")]
+#[cfg_attr(all(unix, not(target_os = "linux")), path = "process/bsd.rs")]
+#[cfg_attr(windows, path = "process/windows.rs")]
+mod platform;
+
+#[cfg(unix)]
+mod unix;
+
+pub use sweep::{Stray, sweep};
+
+use crate::home::Home;
+use crate::registry::{LeaseKind, Tasks};
+use journal::Journal;
+use platform::Group;
+use spawner::Spawner;
+use std::collections::VecDeque;
+use std::collections::hash_map::RandomState;
+use std::ffi::OsString;
+use std::hash::{BuildHasher, Hasher};
+use std::io;
+use std::path::PathBuf;
+use std::process::{ExitStatus, Stdio};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+use tokio::io::{AsyncBufReadExt, BufReader};
+use tokio::process::{ChildStderr, Command};
+use tokio::sync::{mpsc, watch};
+use tokio_util::sync::CancellationToken;
+
+/// Carries a child's token; its own children inherit it.
+pub(crate) const TOKEN_VARIABLE: &str = "LOCALPORT_CHILD";
+
+/// How the names of directories start that belong to one child.
+pub(crate) const DIR_PREFIX: &str = "lp-";
+
+/// Lines of stderr kept for finding out why a child ended.
+const TAIL: usize = 20;
+
+/// Longest line of stderr that is kept, in bytes; the rest of it is cut.
+const LINE_LIMIT: usize = 2_000;
+
+/// How long the last words of a child are waited for once it has ended: a grandchild
+/// may hold the pipe open.
+const LAST_WORDS: Duration = Duration::from_millis(300);
+
+/// What to start.
+#[derive(Clone, Debug)]
+pub struct ChildSpec {
+    /// Human name of the lease, such as `ssh me@bastion`.
+    pub name: String,
+    /// Whose child it is.
+    pub owner: String,
+    /// The program, by path or by name.
+    pub program: PathBuf,
+    /// Its arguments.
+    pub args: Vec<OsString>,
+    /// Environment variables to set.
+    pub env: Vec<(OsString, OsString)>,
+    /// A directory that has to go when the child ended and nobody was left to remove it.
+    pub dir: Option<PathBuf>,
+}
+
+/// Starts children and keeps their account. Clones share it.
+#[derive(Clone)]
+pub struct Children {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    journal: Journal,
+    spawner: Spawner,
+    tasks: Tasks,
+}
+
+/// A running child. Dropping it kills the child's whole group.
+pub struct Child {
+    pid: u32,
+    group: Arc<Group>,
+    tail: Tail,
+    exit: watch::Receiver<Option<ExitStatus>>,
+    abandoned: CancellationToken,
+}
+
+type Tail = Arc<Mutex<VecDeque<String>>>;
+
+impl Children {
+    /// An account in `home`'s journal; the children are awaited by tasks of `tasks` and
+    /// killed when that group is cancelled.
+    #[must_use]
+    pub fn new(home: &Home, tasks: Tasks) -> Self {
+        let journal = Journal::new(home.children());
+        Self { inner: Arc::new(Inner { journal, spawner: Spawner::new(), tasks }) }
+    }
+
+    /// Starts a child. Its lines of stderr go to the receiver, which must be read or
+    /// dropped: a full one makes the child wait.
+    ///
+    /// # Errors
+    /// When the program cannot be started; `NotFound` when there is none of that name.
+    pub async fn spawn(&self, spec: ChildSpec) -> io::Result<(Child, mpsc::Receiver<String>)> {
+        let token = token();
+        self.inner.journal.intend(&token, &spec);
+        let mut command = Command::new(&spec.program);
+        command
+            .args(&spec.args)
+            .envs(spec.env.iter().map(|(key, value)| (key, value)))
+            .env(TOKEN_VARIABLE, &token)
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::piped())
+            .kill_on_drop(true);
+        platform::prepare(&mut command);
+        match self.start(command).await {
+            Ok((child, group)) => Ok(self.adopt(child, group, token, &spec)),
+            Err(error) => {
+                self.inner.journal.ended(&token);
+                Err(error)
+            }
+        }
+    }
+
+    /// Forgets in the journal what has ended.
+    pub fn compact(&self) {
+        self.inner.journal.compact();
+    }
+
+    async fn start(&self, command: Command) -> io::Result<(tokio::process::Child, Group)> {
+        let child = self.inner.spawner.spawn(command).await?;
+        let group = Group::of(&child)?;
+        Ok((child, group))
+    }
+
+    fn adopt(
+        &self,
+        mut child: tokio::process::Child,
+        group: Group,
+        token: String,
+        spec: &ChildSpec,
+    ) -> (Child, mpsc::Receiver<String>) {
+        let pid = child.id().unwrap_or_default();
+        self.inner.journal.started(&token, pid, platform::start_time(pid));
+        let group = Arc::new(group);
+        let tail = Tail::default();
+        let abandoned = CancellationToken::new();
+        let (lines, receiver) = mpsc::channel(64);
+        let words = child.stderr.take().map(|stderr| {
+            let read = read_lines(stderr, tail.clone(), lines);
+            self.inner.tasks.spawn_to_end(format!("{}: stderr", spec.name), read)
+        });
+        let (report, exit) = watch::channel(None);
+        let reaper = Reaper {
+            child,
+            group: group.clone(),
+            abandoned: abandoned.clone(),
+            account: self.inner.clone(),
+            token,
+        };
+        let lease = self.inner.tasks.registry().lease(LeaseKind::Child, &*spec.name, &*spec.owner);
+        self.inner.tasks.spawn_to_end(format!("{}: reaper", spec.name), async move {
+            let status = reaper.reap().await;
+            if let Some(words) = words {
+                let abort = words.abort_handle();
+                if tokio::time::timeout(LAST_WORDS, words).await.is_err() {
+                    abort.abort();
+                }
+            }
+            drop(lease);
+            report.send_replace(Some(status));
+        });
+        (Child { pid, group, tail, exit, abandoned }, receiver)
+    }
+}
+
+impl Child {
+    /// Its process id; another process may have it once the child has ended.
+    #[must_use]
+    pub fn pid(&self) -> u32 {
+        self.pid
+    }
+
+    /// The last lines it wrote to stderr, oldest first.
+    #[must_use]
+    pub fn tail(&self) -> Vec<String> {
+        self.tail.lock().unwrap_or_else(PoisonError::into_inner).iter().cloned().collect()
+    }
+
+    /// Waits for its end; may be awaited by several tasks.
+    pub async fn exited(&self) -> ExitStatus {
+        let mut exit = self.exit.clone();
+        match exit.wait_for(Option::is_some).await {
+            Ok(status) => (*status).unwrap_or_default(),
+            // The reaper is gone only together with the runtime.
+            Err(_) => ExitStatus::default(),
+        }
+    }
+
+    /// Ends it: asks, and after `patience` kills the whole group. True when it had to
+    /// be killed.
+    pub async fn end(&self, patience: Duration) -> bool {
+        if self.exit.borrow().is_some() {
+            return false;
+        }
+        self.group.ask();
+        if tokio::time::timeout(patience, self.exited()).await.is_ok() {
+            return false;
+        }
+        self.group.force();
+        self.exited().await;
+        true
+    }
+}
+
+impl Drop for Child {
+    fn drop(&mut self) {
+        self.abandoned.cancel();
+    }
+}
+
+struct Reaper {
+    child: tokio::process::Child,
+    group: Arc<Group>,
+    abandoned: CancellationToken,
+    account: Arc<Inner>,
+    token: String,
+}
+
+impl Reaper {
+    async fn reap(mut self) -> ExitStatus {
+        let waited = tokio::select! {
+            status = self.child.wait() => status,
+            () = self.abandoned.cancelled() => self.force().await,
+            () = self.account.tasks.token().cancelled() => self.force().await,
+        };
+        self.account.journal.ended(&self.token);
+        waited.unwrap_or_else(|error| {
+            tracing::warn!(%error, "a child's exit could not be read");
+            ExitStatus::default()
+        })
+    }
+
+    async fn force(&mut self) -> io::Result<ExitStatus> {
+        self.group.force();
+        self.child.wait().await
+    }
+}
+
+async fn read_lines(stderr: ChildStderr, tail: Tail, lines: mpsc::Sender<String>) {
+    let mut reader = BufReader::new(stderr);
+    let mut raw = Vec::new();
+    while let Ok(1..) = reader.read_until(b'\n', &mut raw).await {
+        let cut = &raw[..raw.len().min(LINE_LIMIT)];
+        let line = String::from_utf8_lossy(cut).trim_end().to_owned();
+        raw.clear();
+        if line.is_empty() {
+            continue;
+        }
+        {
+            let mut tail = tail.lock().unwrap_or_else(PoisonError::into_inner);
+            if tail.len() == TAIL {
+                tail.pop_front();
+            }
+            tail.push_back(line.clone());
+        }
+        // Nobody listens any more: the tail still wants the last words.
+        let _ = lines.send(line).await;
+    }
+}
+
+/// A name that no other process carries: 128 bits seeded by the operating system.
+pub(crate) fn token() -> String {
+    let draw = |salt: u64| {
+        let mut hasher = RandomState::new().build_hasher();
+        hasher.write_u64(salt);
+        hasher.finish()
+    };
+    format!("{:016x}{:016x}", draw(u64::from(std::process::id())), draw(1))
+}

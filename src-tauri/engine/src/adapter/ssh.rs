@@ -1,1 +1,153 @@
 //! Owns the way behind SSH hosts.
+//!
+//! The system's OpenSSH does the talking, one process per destination; the engine opens
+//! a channel per connection on it. Receives targets, emits sessions.
+
+mod carrier;
+#[cfg(unix)]
+mod channel;
+#[cfg(unix)]
+mod channels;
+mod classify;
+mod destination;
+mod dir;
+mod hostkey;
+mod master;
+#[cfg(unix)]
+mod mux;
+mod pool;
+mod session;
+mod socks;
+#[cfg(unix)]
+mod wire;
+
+pub use destination::Way;
+
+use super::{Adapter, Session, SessionScope};
+use crate::home::Home;
+use crate::process::Children;
+use crate::registry::{LeaseKind, Registry, Tasks};
+use destination::Destination;
+use futures_util::future::BoxFuture;
+use localport_core::config::{SshTarget, Target};
+use localport_core::problem::{Code, Problem};
+use pool::Pool;
+use session::SshSession;
+use std::ffi::OsString;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// How `ssh` is run.
+#[derive(Clone, Debug)]
+pub struct SshOptions {
+    /// The program, by path or by name.
+    pub ssh: PathBuf,
+    /// Arguments in front of ours, such as `-F FILE`. OpenSSH takes the first value of
+    /// each option.
+    pub extra_args: Vec<OsString>,
+    /// How connections are carried.
+    pub way: Way,
+    /// How long a connection is kept after its last session.
+    pub linger: Duration,
+}
+
+impl Default for SshOptions {
+    fn default() -> Self {
+        Self {
+            ssh: PathBuf::from("ssh"),
+            extra_args: Vec::new(),
+            way: Way::of_platform(),
+            // Longer than a restart of a forward, shorter than anybody's patience with
+            // a process that has nothing to do.
+            linger: Duration::from_secs(3),
+        }
+    }
+}
+
+/// Opens sessions behind SSH hosts.
+pub struct SshAdapter {
+    ground: Arc<Ground>,
+    pool: Arc<Pool>,
+}
+
+/// What every part of the adapter stands on.
+struct Ground {
+    tasks: Tasks,
+    children: Children,
+    options: SshOptions,
+    runtime: PathBuf,
+}
+
+impl SshAdapter {
+    /// An adapter that keeps its sockets below `home.runtime` and its children in
+    /// `home`'s journal.
+    #[must_use]
+    pub fn new(registry: &Registry, home: &Home, options: SshOptions) -> Self {
+        let tasks = Tasks::new("ssh", registry);
+        let children = Children::new(home, tasks.clone());
+        let runtime = home.runtime.clone();
+        let ground = Arc::new(Ground { tasks, children, options, runtime });
+        Self { pool: Pool::new(ground.clone()), ground }
+    }
+
+    async fn open_session(
+        &self,
+        target: &SshTarget,
+        scope: SessionScope,
+    ) -> Result<Arc<dyn Session>, Problem> {
+        let destination = Destination::of(target);
+        let share = self.pool.obtain(&destination, scope.notes).await?;
+        let words = format!("{} via {}", target.remote_port, share.master.words);
+        let lease = self.ground.tasks.registry().lease(LeaseKind::Session, words, scope.forward);
+        let host = target.remote_host.clone();
+        Ok(Arc::new(SshSession::new(share, host, target.remote_port, lease)))
+    }
+}
+
+impl Adapter for SshAdapter {
+    fn open<'a>(
+        &'a self,
+        target: &'a Target,
+        scope: SessionScope,
+    ) -> BoxFuture<'a, Result<Arc<dyn Session>, Problem>> {
+        Box::pin(async move { self.open_session(ssh_target(target)?, scope).await })
+    }
+
+    fn trust<'a>(&'a self, target: &'a Target) -> BoxFuture<'a, Result<String, Problem>> {
+        Box::pin(async move {
+            let destination = Destination::of(ssh_target(target)?);
+            self.pool.hurry(&destination);
+            Err(Problem::new(
+                Code::SshHostKeyUnknown,
+                "no host key waits to be trusted",
+                "start the forward first",
+            ))
+        })
+    }
+
+    fn shutdown(&self, budget: Duration) -> BoxFuture<'_, ()> {
+        Box::pin(self.pool.shutdown(budget))
+    }
+}
+
+fn ssh_target(target: &Target) -> Result<&SshTarget, Problem> {
+    match target {
+        Target::Ssh(target) => Ok(target),
+        Target::Kube(_) => Err(Problem::new(
+            Code::Internal,
+            "a Kubernetes target was given to the SSH adapter",
+            "report this as a bug",
+        )),
+    }
+}
+
+/// The problem of a connection that is gone.
+fn lost(sentence: String) -> Problem {
+    Problem::new(
+        Code::SshLost,
+        sentence,
+        "nothing to do: LocalPort connects again by itself; look at the network or the SSH \
+         host if it stays down",
+    )
+}

@@ -1,0 +1,329 @@
+//! Owns the channels that share one master: opening them, sorting what comes in, and
+//! one ordered, bounded way out.
+//!
+//! Receives the stream of a master in proxy mode; emits one [`ChannelStream`] per
+//! connection. The reader never waits for a client: what a channel may send us is
+//! bounded by its own window, so a stalled client delays nobody else.
+
+use super::carrier::Refusal;
+use super::channel::{Channel, ChannelStream};
+use super::lost;
+use super::wire::{self, Message};
+use crate::registry::Tasks;
+use bytes::{Buf, BytesMut};
+use localport_core::problem::Problem;
+use std::collections::{HashMap, VecDeque};
+use std::io;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll, Waker};
+use std::time::Duration;
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::sync::{Notify, oneshot, watch};
+use tokio::time::Instant;
+
+/// Data that may wait for the master, in bytes: enough for a full write while the next
+/// is gathered, little enough that a keystroke does not queue behind much.
+const OUTBOX: usize = 256 * 1024;
+
+/// Bytes asked for in one read from the master.
+const READ: usize = 256 * 1024;
+
+/// Receive window of a new channel, in bytes: OpenSSH's own default.
+pub(super) const FIRST_WINDOW: u32 = 2 * 1024 * 1024;
+
+/// All channels of one master. Clones share them.
+#[derive(Clone)]
+pub(super) struct Channels {
+    shared: Arc<Shared>,
+}
+
+/// What the channels and the two tasks share.
+pub(super) struct Shared {
+    table: Mutex<Table>,
+    outbox: Mutex<Outbox>,
+    outgoing: Notify,
+    heard: Mutex<Instant>,
+    ended: watch::Sender<Option<Problem>>,
+}
+
+#[derive(Default)]
+struct Table {
+    channels: HashMap<u32, Arc<Channel>>,
+    next: u32,
+}
+
+#[derive(Default)]
+struct Outbox {
+    bytes: BytesMut,
+    waiting: VecDeque<Waker>,
+}
+
+/// Why a channel was not opened.
+#[derive(Debug)]
+pub(super) enum OpenError {
+    /// The far side said no.
+    Refused(Refusal),
+    /// The master's connection ended.
+    Ended(Problem),
+}
+
+impl Channels {
+    /// Runs the protocol on `stream` with two tasks of `tasks`, until the stream ends or
+    /// [`Channels::end`] is called.
+    pub(super) fn start<S>(stream: S, tasks: &Tasks) -> Self
+    where
+        S: AsyncRead + AsyncWrite + Send + 'static,
+    {
+        let shared = Arc::new(Shared {
+            table: Mutex::default(),
+            outbox: Mutex::default(),
+            outgoing: Notify::new(),
+            heard: Mutex::new(Instant::now()),
+            ended: watch::Sender::new(None),
+        });
+        let (input, output) = tokio::io::split(stream);
+        let reader = shared.clone();
+        tasks.spawn("ssh channels: in", async move {
+            let ended = match read(&reader, input).await {
+                Ok(()) => "the `ssh` process closed its control socket".to_owned(),
+                Err(error) => format!("the `ssh` process' control socket failed: {error}"),
+            };
+            reader.end(lost(ended));
+        });
+        let writer = shared.clone();
+        tasks.spawn("ssh channels: out", async move {
+            if let Err(error) = write(&writer, output).await {
+                writer.end(lost(format!("the `ssh` process' control socket failed: {error}")));
+            }
+        });
+        Self { shared }
+    }
+
+    /// Asks the far side to dial `host`:`port` and waits for its answer. Dropping the
+    /// future takes the dial back.
+    pub(super) async fn open(&self, host: &str, port: u16) -> Result<ChannelStream, OpenError> {
+        self.open_with(|out, id| wire::open_direct(out, id, FIRST_WINDOW, host, port)).await
+    }
+
+    /// Opens a session channel in which nothing is run: something to ask about the
+    /// connection's health without dialling anything.
+    pub(super) async fn open_session(&self) -> Result<ChannelStream, OpenError> {
+        self.open_with(wire::open_session).await
+    }
+
+    /// Time of the last frame from the far side; any frame is life.
+    pub(super) fn heard(&self) -> Instant {
+        *lock(&self.shared.heard)
+    }
+
+    /// Why it ended; none while it lives.
+    pub(super) fn ended(&self) -> watch::Receiver<Option<Problem>> {
+        self.shared.ended.subscribe()
+    }
+
+    /// Ends every channel with `problem`: reads give a reset. Only the first reason stays.
+    pub(super) fn end(&self, problem: Problem) {
+        self.shared.end(problem);
+    }
+
+    /// Channels that are open or being opened.
+    pub(super) fn len(&self) -> usize {
+        lock(&self.shared.table).channels.len()
+    }
+
+    async fn open_with(
+        &self,
+        frame: impl FnOnce(&mut BytesMut, u32),
+    ) -> Result<ChannelStream, OpenError> {
+        let asked = Instant::now();
+        let (reply, answer) = oneshot::channel();
+        let channel = self.shared.insert(reply);
+        // From here on dropping the stream also gives the channel back.
+        let stream = ChannelStream::new(channel.clone(), self.shared.clone());
+        if let Some(problem) = self.shared.ended.borrow().clone() {
+            return Err(OpenError::Ended(problem));
+        }
+        self.shared.send(|out| frame(out, channel.id()));
+        match answer.await {
+            Ok(Ok(())) => {
+                channel.opened_in(asked.elapsed());
+                Ok(stream)
+            }
+            Ok(Err(refusal)) => Err(OpenError::Refused(refusal)),
+            Err(_) => Err(OpenError::Ended(self.shared.reason())),
+        }
+    }
+}
+
+impl Shared {
+    /// Queues a control frame. These are small and at most a few per channel, so they
+    /// never wait for room.
+    pub(super) fn send(&self, frame: impl FnOnce(&mut BytesMut)) {
+        frame(&mut lock(&self.outbox).bytes);
+        self.outgoing.notify_one();
+    }
+
+    /// Queues data of at most `limit` bytes from `bytes`, in frames of at most
+    /// `max_packet`, and gives how much; waits while the way out is full.
+    pub(super) fn poll_send(
+        &self,
+        context: &mut Context<'_>,
+        remote: u32,
+        bytes: &[u8],
+        max_packet: usize,
+    ) -> Poll<usize> {
+        let mut outbox = lock(&self.outbox);
+        let room = OUTBOX.saturating_sub(outbox.bytes.len());
+        if room == 0 {
+            outbox.waiting.push_back(context.waker().clone());
+            return Poll::Pending;
+        }
+        let taken = &bytes[..bytes.len().min(room)];
+        for piece in taken.chunks(max_packet.max(1)) {
+            wire::data(&mut outbox.bytes, remote, piece);
+        }
+        drop(outbox);
+        self.outgoing.notify_one();
+        Poll::Ready(taken.len())
+    }
+
+    pub(super) fn forget(&self, id: u32) {
+        lock(&self.table).channels.remove(&id);
+    }
+
+    /// Why it ended; to be asked only after it did.
+    pub(super) fn reason(&self) -> Problem {
+        self.ended.borrow().clone().unwrap_or_else(|| lost("the SSH connection ended".into()))
+    }
+
+    fn insert(&self, reply: oneshot::Sender<Result<(), Refusal>>) -> Arc<Channel> {
+        let mut table = lock(&self.table);
+        let id = loop {
+            let id = table.next;
+            table.next = table.next.wrapping_add(1);
+            if !table.channels.contains_key(&id) {
+                break id;
+            }
+        };
+        let channel = Arc::new(Channel::opening(id, reply));
+        table.channels.insert(id, channel.clone());
+        channel
+    }
+
+    fn find(&self, id: u32) -> Option<Arc<Channel>> {
+        lock(&self.table).channels.get(&id).cloned()
+    }
+
+    fn end(&self, problem: Problem) {
+        let first = self.ended.send_if_modified(|ended| {
+            let first = ended.is_none();
+            ended.get_or_insert(problem);
+            first
+        });
+        if !first {
+            return;
+        }
+        let channels: Vec<_> = lock(&self.table).channels.drain().map(|(_, it)| it).collect();
+        for channel in channels {
+            channel.lost();
+        }
+        for waker in lock(&self.outbox).waiting.drain(..) {
+            waker.wake();
+        }
+    }
+
+    fn dispatch(self: &Arc<Self>, message: Message<'_>) -> io::Result<()> {
+        match message {
+            Message::Opened { id, remote, window, max_packet } => {
+                if let Some(channel) = self.find(id) {
+                    channel.opened(self, remote, window, max_packet);
+                }
+            }
+            Message::Refused { id, reason, text } => {
+                if let Some(channel) = self.find(id) {
+                    self.forget(id);
+                    channel.refused(Refusal { reason, text });
+                }
+            }
+            Message::Window { id, more } => self.to(id, |channel| channel.more_credit(more)),
+            Message::Data { id, bytes } => {
+                if let Some(channel) = self.find(id) {
+                    channel.received(bytes)?;
+                }
+            }
+            Message::Eof { id } => self.to(id, Channel::ended_by_peer),
+            Message::Close { id } => {
+                if let Some(channel) = self.find(id) {
+                    self.forget(id);
+                    channel.closed_by_peer(self);
+                }
+            }
+            Message::Answer { id } => self.to(id, Channel::answered),
+            Message::Asked { id } => {
+                if let Some(remote) = self.find(id).and_then(|channel| channel.remote()) {
+                    self.send(|out| wire::failure(out, remote));
+                }
+            }
+            Message::Other => {}
+        }
+        Ok(())
+    }
+
+    /// A message about a channel that is gone crossed our close: nothing to do.
+    fn to(&self, id: u32, act: impl FnOnce(&Channel)) {
+        if let Some(channel) = self.find(id) {
+            act(&channel);
+        }
+    }
+}
+
+async fn read(shared: &Arc<Shared>, mut input: impl AsyncRead + Unpin) -> io::Result<()> {
+    let mut buffer = BytesMut::new();
+    loop {
+        buffer.reserve(READ);
+        if input.read_buf(&mut buffer).await? == 0 {
+            return Ok(());
+        }
+        *lock(&shared.heard) = Instant::now();
+        while let Some(length) = wire::frame_length(&buffer).map_err(|_| malformed())? {
+            shared.dispatch(wire::parse(&buffer[..length]).map_err(|_| malformed())?)?;
+            buffer.advance(length);
+        }
+    }
+}
+
+async fn write(shared: &Shared, mut output: impl AsyncWrite + Unpin) -> io::Result<()> {
+    let mut ended = shared.ended.subscribe();
+    let mut sending = BytesMut::new();
+    loop {
+        {
+            let mut outbox = lock(&shared.outbox);
+            std::mem::swap(&mut outbox.bytes, &mut sending);
+            for waker in outbox.waiting.drain(..) {
+                waker.wake();
+            }
+        }
+        if sending.is_empty() {
+            tokio::select! {
+                () = shared.outgoing.notified() => continue,
+                _ = ended.wait_for(Option::is_some) => return Ok(()),
+            }
+        }
+        output.write_all(&sending).await?;
+        sending.clear();
+    }
+}
+
+fn malformed() -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidData, "it sent something that is no SSH message")
+}
+
+pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    // Every change under these locks is a few assignments that cannot panic half-way.
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// A dial's time, as an upper bound of the connection's round trip.
+pub(super) fn round_trip(dial: Duration) -> Duration {
+    dial.max(Duration::from_micros(50))
+}

@@ -1,0 +1,395 @@
+//! Owns one running `ssh`: how it starts, what it says, how its end is noticed.
+//!
+//! Receives a destination; emits a [`Master`] for sessions to share, and its end as one
+//! problem. Any frame from the far side is life; five seconds without one are followed
+//! by a question, and a question without an answer means frozen.
+
+#[cfg(unix)]
+use super::carrier::Mux;
+use super::carrier::{Carrier, DialError};
+#[cfg(unix)]
+use super::channels::Channels;
+use super::destination::{Destination, Meeting, Way};
+use super::dir::PrivateDir;
+use super::{Ground, classify, hostkey};
+use crate::process::{Child, ChildSpec};
+use localport_core::event::Kind;
+use localport_core::problem::{Code, Problem};
+use std::collections::BTreeMap;
+use std::io;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+use tokio::sync::{mpsc, watch};
+use tokio::time::{Instant, sleep, sleep_until, timeout};
+use tokio_util::sync::CancellationToken;
+
+/// Time from the start to the first proved word; jump hosts and slow logins included.
+const START_LIMIT: Duration = Duration::from_secs(45);
+
+/// Between two looks for the control socket once the server accepted us: `ssh` makes it
+/// within a millisecond then, and tells nobody.
+const SOCKET_LOOK: Duration = Duration::from_millis(3);
+
+/// Silence after which the far side is asked.
+const QUIET: Duration = Duration::from_secs(5);
+
+/// Time it has for an answer; with the silence before, a frozen host is known in 11 s.
+pub(super) const ANSWER: Duration = Duration::from_secs(6);
+
+/// How long the process' own words are waited for when its socket closed first.
+const EXIT_WORDS: Duration = Duration::from_secs(1);
+
+/// A running `ssh` that sessions share.
+pub(super) struct Master {
+    pub(super) words: String,
+    pub(super) carrier: Carrier,
+    ended: watch::Sender<Option<Problem>>,
+}
+
+/// What belongs to a master and ends with it.
+pub(super) struct Keeper {
+    master: Arc<Master>,
+    child: Child,
+    dir: PrivateDir,
+}
+
+/// Who wants to read what the process says. Clones share the list.
+#[derive(Clone, Default)]
+pub(super) struct Audience {
+    list: Arc<Mutex<BTreeMap<u64, mpsc::Sender<Kind>>>>,
+}
+
+/// A place in the audience, until it is dropped.
+pub(super) struct Seat {
+    audience: Audience,
+    number: u64,
+}
+
+/// Why a kept master is to end.
+pub(super) enum Ending {
+    /// It ended by itself.
+    Lost(Problem),
+    /// Nobody needs it.
+    Unused,
+    /// The adapter shuts down.
+    Closing,
+}
+
+impl Master {
+    /// Starts `ssh` and waits until it carries connections. Dropping the future ends it.
+    pub(super) async fn start(
+        ground: &Ground,
+        destination: &Destination,
+        audience: &Audience,
+    ) -> Result<Keeper, Problem> {
+        let dir = PrivateDir::make(&ground.runtime, ground.tasks.registry()).map_err(internal)?;
+        let mut birth = Birth::begin(ground, destination, audience, dir).await?;
+        let outcome = timeout(START_LIMIT, birth.carrier()).await;
+        match outcome {
+            Ok(Ok(carrier)) => {
+                let master = Arc::new(Master {
+                    words: destination.words(),
+                    carrier,
+                    ended: watch::Sender::new(None),
+                });
+                Ok(birth.grown(ground, audience, master))
+            }
+            Ok(Err(problem)) => {
+                let Birth { child, dir, .. } = birth;
+                child.end(Duration::ZERO).await;
+                drop(dir);
+                Err(hostkey::explain(ground, destination, problem, &child.tail()).await)
+            }
+            Err(_) => Err(Problem::new(
+                Code::SshUnreachable,
+                format!("`{}` did not let us in within 45 s", destination.words()),
+                "the network or the server's login may be slow; try `ssh` in a terminal",
+            )),
+        }
+    }
+
+    /// Resolves when it has ended by itself or was ended, with the reason.
+    pub(super) async fn ended(&self) -> Problem {
+        let mut ended = self.ended.subscribe();
+        match ended.wait_for(Option::is_some).await {
+            Ok(problem) => problem.clone(),
+            Err(_) => None,
+        }
+        .unwrap_or_else(|| super::lost("the SSH connection ended".to_owned()))
+    }
+
+    pub(super) fn is_alive(&self) -> bool {
+        self.ended.borrow().is_none()
+    }
+
+    /// A ping with its deadline; none where the server allows nothing to ask with.
+    pub(super) async fn ping(&self) -> Result<Option<Duration>, Problem> {
+        let asked = Instant::now();
+        match timeout(ANSWER, self.carrier.ping()).await {
+            Ok(Ok(took)) => Ok(took),
+            Ok(Err(DialError::Ended(problem))) => Err(problem),
+            Ok(Err(DialError::Refused(_) | DialError::Broken(_))) => {
+                Err(super::lost(format!("`{}` broke off", self.words)))
+            }
+            // Late behind a flood of data is not frozen: any frame is life.
+            Err(_) if self.carrier.heard().is_some_and(|heard| heard > asked) => {
+                Ok(Some(asked.elapsed()))
+            }
+            Err(_) => Err(classify::frozen(&self.words)),
+        }
+    }
+
+    /// Ends when the far side no longer answers.
+    async fn frozen(&self) -> Problem {
+        loop {
+            let Some(heard) = self.carrier.heard() else {
+                // The process' own keepalive (15 s) has to do.
+                return std::future::pending().await;
+            };
+            if heard.elapsed() < QUIET {
+                sleep_until(heard + QUIET).await;
+                continue;
+            }
+            match self.ping().await {
+                Ok(Some(_)) => {}
+                Ok(None) => return std::future::pending().await,
+                Err(problem) if problem.code == Code::SshFrozen => return problem,
+                // The end itself is told by the process or its socket.
+                Err(_) => sleep(QUIET).await,
+            }
+        }
+    }
+}
+
+impl Keeper {
+    pub(super) fn master(&self) -> &Arc<Master> {
+        &self.master
+    }
+
+    /// Resolves when the master ended by itself, with the best words there are.
+    pub(super) async fn lost(&self) -> Problem {
+        let master = &self.master;
+        tokio::select! {
+            _ = self.child.exited() => self.last_words(),
+            problem = master.carrier.ended() => {
+                match timeout(EXIT_WORDS, self.child.exited()).await {
+                    Ok(_) => self.last_words(),
+                    Err(_) => problem,
+                }
+            }
+            problem = master.frozen() => problem,
+        }
+    }
+
+    /// Ends what is left, politely first, in about `patience`.
+    pub(super) async fn end(self, ending: Ending, patience: Duration) {
+        let Keeper { master, child, dir } = self;
+        let (problem, polite) = match ending {
+            Ending::Lost(problem) => (problem, false),
+            Ending::Unused => (super::lost("no forward needs the connection".to_owned()), true),
+            Ending::Closing => (super::lost("LocalPort closed the connection".to_owned()), true),
+        };
+        master.ended.send_if_modified(|ended| {
+            let first = ended.is_none();
+            ended.get_or_insert_with(|| problem.clone());
+            first
+        });
+        if polite && timeout(patience / 2, master.carrier.terminate()).await.is_ok() {
+            let _ = timeout(patience / 2, child.exited()).await;
+        }
+        master.carrier.end(problem);
+        child.end(if polite { patience / 2 } else { Duration::ZERO }).await;
+        drop(dir);
+    }
+
+    fn last_words(&self) -> Problem {
+        let tail = self.child.tail();
+        let problem = classify::classify(&tail, &self.master.words);
+        if problem.code == Code::SshFailed && !tail.iter().any(|line| classify::is_note(line)) {
+            // Killed from outside: it had no time for words.
+            return super::lost(format!("the `ssh` process to `{}` ended", self.master.words));
+        }
+        problem
+    }
+}
+
+impl Audience {
+    /// Takes a place.
+    pub(super) fn join(&self, notes: mpsc::Sender<Kind>) -> Seat {
+        let mut list = self.list.lock().unwrap_or_else(PoisonError::into_inner);
+        let number = list.last_key_value().map_or(0, |(last, _)| last + 1);
+        list.insert(number, notes);
+        Seat { audience: self.clone(), number }
+    }
+
+    fn tell(&self, line: &str) {
+        let list = self.list.lock().unwrap_or_else(PoisonError::into_inner);
+        for notes in list.values() {
+            // Lossy: history must not hold up a connection.
+            let _ = notes.try_send(Kind::Note { text: line.to_owned() });
+        }
+    }
+}
+
+impl Drop for Seat {
+    fn drop(&mut self) {
+        self.audience.list.lock().unwrap_or_else(PoisonError::into_inner).remove(&self.number);
+    }
+}
+
+/// A process that does not carry yet.
+struct Birth<'a> {
+    ground: &'a Ground,
+    destination: &'a Destination,
+    audience: &'a Audience,
+    child: Child,
+    lines: mpsc::Receiver<String>,
+    dir: PrivateDir,
+    port: u16,
+}
+
+impl<'a> Birth<'a> {
+    async fn begin(
+        ground: &'a Ground,
+        destination: &'a Destination,
+        audience: &'a Audience,
+        dir: PrivateDir,
+    ) -> Result<Self, Problem> {
+        let options = &ground.options;
+        let control = dir.socket();
+        let (port, args) = match options.way {
+            Way::Mux => {
+                // A stale socket would make ssh run without multiplexing.
+                let _ = std::fs::remove_file(&control);
+                (0, destination.master_args(&options.extra_args, &Meeting::Control(&control)))
+            }
+            Way::Socks => {
+                let port = free_port().map_err(internal)?;
+                (port, destination.master_args(&options.extra_args, &Meeting::Port(port)))
+            }
+        };
+        let spec = ChildSpec {
+            name: format!("ssh {}", destination.words()),
+            owner: "ssh".to_owned(),
+            program: options.ssh.clone(),
+            args,
+            env: Vec::new(),
+            dir: Some(dir.path().to_owned()),
+        };
+        let (child, lines) = ground.children.spawn(spec).await.map_err(|error| {
+            let program = options.ssh.display().to_string();
+            match error.kind() {
+                io::ErrorKind::NotFound => classify::missing(&program),
+                _ => internal(error),
+            }
+        })?;
+        Ok(Self { ground, destination, audience, child, lines, dir, port })
+    }
+
+    /// Waits until connections are carried.
+    async fn carrier(&mut self) -> Result<Carrier, Problem> {
+        let mut accepted = false;
+        loop {
+            tokio::select! {
+                Some(line) = self.lines.recv() => {
+                    accepted |= classify::is_authenticated(&line);
+                    self.tell(&line);
+                }
+                _ = self.child.exited() => return Err(self.failed()),
+                () = sleep(SOCKET_LOOK), if accepted => {
+                    if let Some(carrier) = self.meet().await? {
+                        return Ok(carrier);
+                    }
+                }
+            }
+        }
+    }
+
+    /// The carrier, once the process listens.
+    async fn meet(&self) -> Result<Option<Carrier>, Problem> {
+        match self.ground.options.way {
+            #[cfg(unix)]
+            Way::Mux => match super::mux::proxy(&self.dir.socket()).await {
+                Ok(stream) => {
+                    let channels = Channels::start(stream, &self.ground.tasks);
+                    Ok(Some(Carrier::Mux(Mux::new(channels, self.dir.socket()))))
+                }
+                Err(error) if is_not_yet(&error) => Ok(None),
+                Err(error) => Err(internal(error)),
+            },
+            #[cfg(not(unix))]
+            Way::Mux => Err(internal(io::Error::other("multiplexing needs Unix sockets"))),
+            Way::Socks => {
+                let proxy = (std::net::Ipv4Addr::LOCALHOST, self.port).into();
+                match tokio::net::TcpStream::connect(proxy).await {
+                    Ok(_) => Ok(Some(Carrier::Socks(proxy))),
+                    Err(error) if is_not_yet(&error) => Ok(None),
+                    Err(error) => Err(internal(error)),
+                }
+            }
+        }
+    }
+
+    fn failed(&self) -> Problem {
+        classify::classify(&self.child.tail(), &self.destination.words())
+    }
+
+    fn tell(&self, line: &str) {
+        if classify::is_note(line) {
+            self.audience.tell(line);
+        }
+    }
+
+    fn grown(self, ground: &Ground, audience: &Audience, master: Arc<Master>) -> Keeper {
+        let Birth { child, mut lines, dir, .. } = self;
+        let audience = audience.clone();
+        // Ends with the process: its pipe closes.
+        ground.tasks.spawn(format!("ssh {}: words", master.words), async move {
+            while let Some(line) = lines.recv().await {
+                if classify::is_note(&line) {
+                    audience.tell(&line);
+                }
+            }
+        });
+        Keeper { master, child, dir }
+    }
+}
+
+/// Waits until nobody has needed the master for `linger`.
+pub(super) async fn unused(
+    mut users: watch::Receiver<usize>,
+    linger: Duration,
+    closing: &CancellationToken,
+) -> Ending {
+    loop {
+        tokio::select! {
+            () = closing.cancelled() => return Ending::Closing,
+            idle = users.wait_for(|users| *users == 0) => drop(idle),
+        }
+        tokio::select! {
+            () = closing.cancelled() => return Ending::Closing,
+            () = sleep(linger) => return Ending::Unused,
+            used = users.wait_for(|users| *users > 0) => drop(used),
+        }
+    }
+}
+
+fn is_not_yet(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused)
+}
+
+/// A loopback port that is free now. Should another process take it before `ssh` does,
+/// `ssh` ends and the next attempt draws another.
+fn free_port() -> io::Result<u16> {
+    let listener = std::net::TcpListener::bind((std::net::Ipv4Addr::LOCALHOST, 0))?;
+    Ok(listener.local_addr()?.port())
+}
+
+pub(super) fn internal(error: io::Error) -> Problem {
+    let code = if error.raw_os_error() == Some(24) { Code::OutOfFiles } else { Code::Internal };
+    Problem::new(
+        code,
+        format!("`ssh` could not be started or spoken to: {error}"),
+        "look at the limits of this user's processes and open files, and at the log",
+    )
+}

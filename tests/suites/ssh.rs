@@ -1,1 +1,90 @@
-//! x
+//! The SSH adapter against OpenSSH's own server.
+#![cfg(unix)]
+
+use localport_core::config::{SshTarget, Target};
+use localport_core::event::Kind;
+use localport_core::problem::{Code, Problem};
+use localport_engine::adapter::ssh::{SshAdapter, SshOptions};
+use localport_engine::adapter::{Adapter, Session, SessionScope, Upstream, Verdict};
+use localport_engine::home::Home;
+use localport_engine::registry::{LeaseKind, Registry, Tasks};
+use localport_tests::servers::{RefusingPort, Server};
+use localport_tests::sshd::{self, Sshd};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+use tempfile::TempDir;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::sync::mpsc;
+use tokio::time::timeout;
+
+#[path = "ssh/bytes.rs"]
+mod bytes;
+
+/// Nothing here takes this long unless it hangs.
+const DEADLINE: Duration = Duration::from_secs(20);
+
+/// An adapter with a home of its own.
+struct Ground {
+    home: TempDir,
+    registry: Registry,
+    adapter: SshAdapter,
+    tasks: Tasks,
+    notes: mpsc::Receiver<Kind>,
+    sender: mpsc::Sender<Kind>,
+}
+
+impl Ground {
+    fn new(sshd: &Sshd) -> Self {
+        Self::with(options(sshd))
+    }
+
+    fn with(options: SshOptions) -> Self {
+        let home = tempfile::Builder::new().prefix("lp").tempdir().unwrap();
+        let registry = Registry::default();
+        let places = Home::under(home.path(), home.path().to_owned());
+        places.create().unwrap();
+        let adapter = SshAdapter::new(&registry, &places, options);
+        let tasks = Tasks::new("test", &registry);
+        let (sender, notes) = mpsc::channel(1024);
+        Self { home, registry, adapter, tasks, notes, sender }
+    }
+
+    fn scope(&self) -> SessionScope {
+        SessionScope {
+            forward: "test".into(),
+            tasks: self.tasks.clone(),
+            notes: self.sender.clone(),
+        }
+    }
+
+    async fn try_open(&self, target: SshTarget) -> Result<Arc<dyn Session>, Problem> {
+        let target = Target::Ssh(target);
+        timeout(DEADLINE, self.adapter.open(&target, self.scope())).await.expect("open hangs")
+    }
+
+    async fn open(&self, target: SshTarget) -> Arc<dyn Session> {
+        self.try_open(target).await.unwrap_or_else(|problem| panic!("{problem:?}"))
+    }
+
+    fn leases(&self, kind: LeaseKind) -> usize {
+        self.registry.list().iter().filter(|lease| lease.kind == kind).count()
+    }
+}
+
+fn options(sshd: &Sshd) -> SshOptions {
+    SshOptions { extra_args: sshd.client_args(), ..SshOptions::default() }
+}
+
+async fn connect(session: &Arc<dyn Session>) -> Box<dyn Upstream> {
+    match timeout(DEADLINE, session.connect()).await.expect("connect hangs") {
+        Ok(connection) => connection.stream,
+        Err(error) => panic!("{error:?}"),
+    }
+}
+
+async fn refused(session: &Arc<dyn Session>) -> (Problem, Verdict) {
+    match timeout(DEADLINE, session.connect()).await.expect("connect hangs") {
+        Ok(_) => panic!("it connected"),
+        Err(error) => (error.problem, error.verdict),
+    }
+}

@@ -1,1 +1,5 @@
-//! x
+//! Parts and doubles that the suites share.
+
+pub mod servers;
+#[cfg(unix)]
+pub mod sshd;

@@ -59,8 +59,7 @@ impl Sshd {
             at("pid"),
         );
         fs::write(dir.path().join("sshd_config"), text).unwrap();
-        let mut sshd =
-            Self { dir, port, user: user(), log: Arc::default(), process: None };
+        let mut sshd = Self { dir, port, user: user(), log: Arc::default(), process: None };
         sshd.write_client_config("");
         sshd.trust_host_key();
         sshd.run();
@@ -267,10 +266,8 @@ impl Log {
         let found = |lines: &Vec<String>| {
             lines[from..].iter().find(|line| starts.iter().any(|it| line.starts_with(it))).cloned()
         };
-        let (lines, _) = self
-            .more
-            .wait_timeout_while(lines, DEADLINE, |lines| found(lines).is_none())
-            .unwrap();
+        let (lines, _) =
+            self.more.wait_timeout_while(lines, DEADLINE, |lines| found(lines).is_none()).unwrap();
         found(&lines).unwrap_or_else(|| panic!("sshd said none of {starts:?}: {lines:?}"))
     }
 }

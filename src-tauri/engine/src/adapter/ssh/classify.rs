@@ -105,7 +105,7 @@ impl Words<'_> {
 
     fn host_key(&self) -> Option<Problem> {
         if self.find("HOST IDENTIFICATION HAS CHANGED").is_some() {
-            let place = self.after(" key in ").unwrap_or("the known_hosts file");
+            let place = self.offending().unwrap_or("the known_hosts file");
             let shown = self
                 .lines
                 .iter()
@@ -275,9 +275,10 @@ impl Words<'_> {
         Problem::new(Code::SshFailed, sentence.trim_end_matches('.'), hint)
     }
 
-    fn after(&self, part: &str) -> Option<&str> {
-        let line = self.find(part)?;
-        line.split_once(part).map(|(_, rest)| rest)
+    /// File and line of the key that no longer fits.
+    fn offending(&self) -> Option<&str> {
+        let line = self.find("Offending ")?;
+        line.split_once(" key in ").map(|(_, place)| place)
     }
 }
 

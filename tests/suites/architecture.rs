@@ -1,0 +1,95 @@
+//! The rooms and their direction: what no compiler and no `deny.toml` says.
+
+// Helpers of a test may fail the test.
+#![allow(clippy::unwrap_used)]
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap().to_owned()
+}
+
+/// Names under `[dependencies]`, for every target.
+fn dependencies(manifest: &str) -> BTreeSet<String> {
+    let text = fs::read_to_string(root().join(manifest)).unwrap();
+    let mut inside = false;
+    let mut names = BTreeSet::new();
+    for line in text.lines() {
+        if line.starts_with('[') {
+            inside = line.ends_with("dependencies]") && !line.contains("dev-dependencies");
+        } else if inside && let Some((name, _)) = line.split_once(['.', '=']) {
+            names.insert(name.trim().to_owned());
+        }
+    }
+    names
+}
+
+/// `core` decides and does nothing: no runtime, no IO, no clock.
+#[test]
+fn core_depends_on_data_only() {
+    let allowed = ["saphyr-parser", "serde", "serde_json", "strsim", "ts-rs"];
+    let found = dependencies("src-tauri/core/Cargo.toml");
+    let foreign: Vec<_> = found.iter().filter(|name| !allowed.contains(&name.as_str())).collect();
+    assert!(foreign.is_empty(), "core must not depend on {foreign:?}");
+}
+
+/// The direction of the rooms: nobody names what stands above.
+#[test]
+fn no_room_names_what_stands_above_it() {
+    let above = [
+        ("src-tauri/core/Cargo.toml", &["localport-engine", "localport-lifecycle"][..]),
+        ("src-tauri/lifecycle/Cargo.toml", &["localport-engine", "tauri"][..]),
+        ("src-tauri/engine/Cargo.toml", &["localport-lifecycle", "tauri", "localport"][..]),
+        ("src-tauri/cli/Cargo.toml", &["tauri", "localport-desktop"][..]),
+    ];
+    for (manifest, forbidden) in above {
+        let found = dependencies(manifest);
+        for name in forbidden {
+            assert!(!found.contains(*name), "{manifest} must not depend on {name}");
+        }
+    }
+}
+
+/// S2.5: every task has an owner. clippy bans the calls; this bans switching clippy off.
+#[test]
+fn s2_5_nobody_lifts_the_ban_on_bare_tasks() {
+    let mut lifted = vec![];
+    visit(&root().join("src-tauri"), &mut |path, text| {
+        if path.ends_with("registry.rs")
+            || path.components().any(|part| part.as_os_str() == "tests")
+        {
+            return;
+        }
+        if text.contains("allow(clippy::disallowed_methods") {
+            lifted.push(path.display().to_string());
+        }
+    });
+    assert!(lifted.is_empty(), "the ban on bare tasks is lifted in {lifted:?}");
+}
+
+/// The diagram of lease kinds in the documents names every kind there is (S3.2).
+#[test]
+fn s3_2_the_documents_say_who_cleans_what() {
+    let source = fs::read_to_string(root().join("src-tauri/engine/src/registry.rs")).unwrap();
+    let body = source.split_once("pub enum LeaseKind {").unwrap().1.split_once("\n}").unwrap().0;
+    let document = fs::read_to_string(root().join("docs/architecture.md")).unwrap();
+    for line in body.lines().map(str::trim) {
+        if let Some(kind) = line.strip_suffix(',') {
+            let row = format!("| {} |", kind.to_lowercase());
+            assert!(document.contains(&row), "docs/architecture.md has no row for `{kind}`");
+        }
+    }
+}
+
+fn visit(dir: &Path, look: &mut impl FnMut(&Path, &str)) {
+    for entry in fs::read_dir(dir).unwrap().map(Result::unwrap) {
+        let path = entry.path();
+        if path.is_dir() {
+            visit(&path, look);
+        } else if path.extension().is_some_and(|end| end == "rs") {
+            look(&path, &fs::read_to_string(&path).unwrap());
+        }
+    }
+}

@@ -15,6 +15,7 @@ mod model;
 mod restart;
 mod rule;
 mod service;
+mod show;
 mod source;
 mod tree;
 mod values;

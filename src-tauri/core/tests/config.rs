@@ -10,7 +10,13 @@
 
 #[path = "config/corpus.rs"]
 mod corpus;
+#[path = "config/docs.rs"]
+mod docs;
 #[path = "config/good.rs"]
 mod good;
 #[path = "config/machine.rs"]
 mod machine;
+#[path = "config/properties.rs"]
+mod properties;
+#[path = "config/rules.rs"]
+mod rules;

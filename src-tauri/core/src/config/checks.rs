@@ -4,6 +4,8 @@
 mod http;
 mod probe;
 
+pub(super) use self::http::without_login;
+
 use self::probe::ProbePart;
 use super::cx::Cx;
 use super::fields::Fields;

@@ -25,9 +25,10 @@ pub(super) struct ClusterPart {
 
 /// Reads one entry of `cluster_contexts`.
 pub(super) fn read_context(cx: &mut Cx<'_>, name: &str, node: &Rc<Node>) -> Option<ClusterPart> {
-    let mut fields = Fields::open(cx, &format!("context {}", super::cx::shown(name)), node)?;
+    let mut fields = Fields::open(cx, &format!("context `{}`", super::cx::shown(name)), node)?;
     let part = fields.map(cx, "cluster_health").map(|part| ClusterPart::read(cx, part));
-    fields.finish(cx, &[]);
+    let habits = ["enabled", "interval", "timeout", "commands"];
+    fields.finish(cx, &habits.map(|key| (key, "cluster_health: {…}")));
     Some(part.unwrap_or_default())
 }
 
@@ -88,7 +89,7 @@ fn command(cx: &mut Cx<'_>, commands: &mut Fields, name: &'static str) -> Option
             switch(&text.text).or_else(|| wrong(cx, place, name, wanted, "neither"))
         }
         Value::Map(node) => {
-            let mut fields = Fields::open(cx, name, &node)?;
+            let mut fields = Fields::open(cx, &format!("`{name}`"), &node)?;
             let on = fields.switch(cx, "enabled");
             let why = "is accepted, but has no effect: the API is asked directly";
             fields.ignored(cx, &["command"], why, "Remove it");

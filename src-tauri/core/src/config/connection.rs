@@ -27,13 +27,23 @@ pub(super) fn read(
     }
 }
 
+/// Takes the keys of a service whose technology is not known, so that what is
+/// missing is said at once and nothing that is there looks unknown.
+pub(super) fn read_unknown(cx: &mut Cx<'_>, service: &mut Fields) {
+    let port = service.value(cx, "remote_port");
+    service.require(cx, "remote_port", port, REMOTE_PORT_HINT);
+    let connection = service.value(cx, "connection");
+    let hint = "Add `connection:` with what the technology needs";
+    service.require(cx, "connection", connection, hint);
+}
+
 /// The `connection` map, with a complaint when it is absent.
 fn connection(cx: &mut Cx<'_>, service: &mut Fields, example: &str) -> Option<Fields> {
     let read = service.value(cx, "connection");
     let hint = format!("Add {example}");
     let (value, place) = service.require(cx, "connection", read, &hint)?;
     match value {
-        super::fields::Value::Map(node) => Fields::open(cx, "connection", &node),
+        super::fields::Value::Map(node) => Fields::open(cx, "`connection`", &node),
         other => {
             super::values::wrong(cx, place, "connection", "a map of keys and values", other.kind())
         }

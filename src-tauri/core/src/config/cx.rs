@@ -102,6 +102,7 @@ impl<'a> Cx<'a> {
                     self.check_leftover(node.place, part);
                     Some(part.clone())
                 }
+                Piece::Literal(part) => Some(part.clone()),
                 Piece::Variable(variable) => self.value(variable),
             };
             text = text.zip(part).map(|(text, part)| text + &part);
@@ -112,7 +113,7 @@ impl<'a> Cx<'a> {
     fn value(&mut self, variable: &Variable) -> Option<String> {
         let name = shown(&variable.name);
         if !is_variable_name(&variable.name) {
-            let message = format!("`{name}` is not the name of a variable");
+            let message = format!("`${{{name}}}` names no variable");
             let hint = "Write `${NAME}` or `${NAME:-default}`, or `$${` for a literal `${`";
             self.report(Rule::BadVariable, variable.place, message, hint);
             return None;
@@ -158,11 +159,7 @@ impl<'a> Cx<'a> {
     }
 
     fn check_leftover(&mut self, place: Place, text: &str) {
-        // An escaped reference leaves `${` too, but always with its braces closed or at the end.
-        let open = text.rfind("${").is_some_and(|at| {
-            let rest = &text[at..];
-            !rest.contains('}') && rest.len() > 2
-        });
+        let open = text.rfind("${").is_some_and(|at| !text[at..].contains('}'));
         if open {
             let hint = "Close it with `}` on the same line, or write `$${` for a literal `${`";
             self.report(Rule::VariableSyntax, place, "A `${` is not closed", hint);
@@ -177,6 +174,11 @@ pub(super) fn shown(text: &str) -> String {
         short.push('…');
     }
     short
+}
+
+/// A sentence of another program, in one line.
+pub(super) fn quoted(text: &str) -> String {
+    text.chars().map(visible).collect()
 }
 
 fn visible(c: char) -> char {

@@ -9,7 +9,7 @@ use std::rc::Rc;
 
 /// A map being read.
 pub(super) struct Fields {
-    /// How messages call it, such as `connection`.
+    /// How messages call it, with backticks where they belong.
     pub(super) what: String,
     pub(super) place: Place,
     entries: Vec<Field>,
@@ -103,8 +103,11 @@ impl Fields {
                 Some(fields)
             }
             other => {
-                let message =
-                    format!("`{what}` must be a map of keys and values, this is {}", other.kind());
+                let message = format!(
+                    "{} must be a map of keys and values, this is {}",
+                    capital(what),
+                    other.kind()
+                );
                 cx.report(
                     Rule::WrongType,
                     node.place,
@@ -122,12 +125,11 @@ impl Fields {
         for (key, value) in &map.entries {
             let Some(name) = key_name(cx, key) else { continue };
             if let Some(first) = own.get(&name) {
+                let (name, line, column) = (shown(&name), first.line, first.column);
                 let message = format!(
-                    "The key `{}` stands here again, first in line {}",
-                    shown(&name),
-                    first.line
+                    "The key `{name}` stands here again, first in line {line}, column {column}"
                 );
-                let hint = format!("Keep the one in line {} or this one", first.line);
+                let hint = "Keep one of the two";
                 cx.report(Rule::DuplicateKey, key.place, message, hint);
                 continue;
             }
@@ -165,7 +167,7 @@ impl Fields {
     /// Takes a map.
     pub(super) fn map(&mut self, cx: &mut Cx<'_>, key: &'static str) -> Option<Fields> {
         match self.value(cx, key) {
-            Read::Is(Value::Map(node), _) => Fields::open(cx, key, &node),
+            Read::Is(Value::Map(node), _) => Fields::open(cx, &format!("`{key}`"), &node),
             Read::Is(other, place) => {
                 let message =
                     format!("`{key}` must be a map of keys and values, this is {}", other.kind());
@@ -259,10 +261,26 @@ fn key_name(cx: &mut Cx<'_>, key: &Node) -> Option<String> {
     if let Kind::Scalar(_) = key.kind {
         return cx.text(key).map(|text| text.text);
     }
-    let message = "A key must be a plain text, this is a list or a map";
-    let hint = "Put quotes round a value that begins with `{` or `[`";
-    cx.report(Rule::BadKey, key.place, message, hint);
+    bad_key(cx, key.place);
     None
+}
+
+fn bad_key(cx: &mut Cx<'_>, place: Place) {
+    let message = "A list or a map stands where a key must be a plain text";
+    let hint = "Put quotes round a value that begins with `{` or `[`; templates are not rendered";
+    cx.report(Rule::BadKey, place, message, hint);
+}
+
+/// Complains of a map in place of a single value; `{{ name }}` is a map with a map as its key.
+pub(super) fn not_single(cx: &mut Cx<'_>, place: Place, key: &str, found: &Value) {
+    if let Value::Map(node) = found
+        && let Kind::Map(map) = &node.kind
+        && let Some((inner, _)) = map.entries.first()
+        && !matches!(inner.kind, Kind::Scalar(_))
+    {
+        return bad_key(cx, inner.place);
+    }
+    let _: Option<()> = super::values::wrong(cx, place, key, "a single value", found.kind());
 }
 
 fn hint_for(key: &str, known: &[&str], habits: &[(&str, &str)]) -> String {

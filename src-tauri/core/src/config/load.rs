@@ -132,7 +132,7 @@ fn read_defaults(
     if let Some(part) = fields.map(cx, "cluster_health") {
         *cluster = ClusterPart::read(cx, part).over(cluster);
     }
-    fields.finish(cx, &[]);
+    fields.finish(cx, &[("restart", "restart_policy"), ("healthcheck", "health_check")]);
 }
 
 fn read_contexts(cx: &mut Cx<'_>, top: &mut Fields, contexts: &mut BTreeMap<String, ClusterPart>) {

@@ -81,24 +81,22 @@ impl Masked {
         let mut pieces = Vec::new();
         let mut text = String::new();
         for c in scalar.chars() {
-            match u32::from(c).checked_sub(self.base) {
-                Some(FILL) => {}
-                Some(index) => {
-                    match self.spots.get(index as usize).map(|spot| (spot, &spot.what)) {
-                        Some((spot, What::Reference(body))) => {
-                            if !text.is_empty() {
-                                pieces.push(Piece::Text(std::mem::take(&mut text)));
-                            }
-                            pieces.push(Piece::Variable(variable(spot.place, body, style)));
-                        }
-                        Some((_, What::Literal(literal))) => {
-                            text.push_str(&unquote(literal, style))
-                        }
-                        None => text.push(c),
-                    }
-                }
-                None => text.push(c),
+            let spot = match u32::from(c).checked_sub(self.base) {
+                Some(FILL) => continue,
+                Some(index) => self.spots.get(index as usize),
+                None => None,
+            };
+            let Some(spot) = spot else {
+                text.push(c);
+                continue;
+            };
+            if !text.is_empty() {
+                pieces.push(Piece::Text(std::mem::take(&mut text)));
             }
+            pieces.push(match &spot.what {
+                What::Reference(body) => Piece::Variable(variable(spot.place, body, style)),
+                What::Literal(literal) => Piece::Literal(unquote(literal, style)),
+            });
         }
         if !text.is_empty() || pieces.is_empty() {
             pieces.push(Piece::Text(text));
@@ -188,7 +186,7 @@ mod tests {
         let pieces = masked.pieces(&masked.text, ScalarStyle::Plain);
         let named = pieces.into_iter().filter_map(|piece| match piece {
             Piece::Variable(found) => Some((found.name, found.place.line, found.place.column)),
-            Piece::Text(_) => None,
+            Piece::Text(_) | Piece::Literal(_) => None,
         });
         named.collect()
     }
@@ -228,7 +226,9 @@ mod tests {
     fn escapes_read_as_written_without_the_first_dollar() {
         let masked = covered("a$${B:c}d$${");
         let pieces = masked.pieces(&masked.text, ScalarStyle::Plain);
-        assert_eq!(pieces, vec![Piece::Text("a${B:c}d${".to_owned())]);
+        let (text, literal) =
+            (|part: &str| Piece::Text(part.into()), |part: &str| Piece::Literal(part.into()));
+        assert_eq!(pieces, vec![text("a"), literal("${B:c}"), text("d"), literal("${")]);
     }
 
     #[test]

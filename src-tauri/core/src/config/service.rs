@@ -76,8 +76,13 @@ fn spec(
     let tags = fields.texts(cx, "tags").ok().unwrap_or_default();
     let description = fields.text(cx, "description").ok();
     let hold = fields.duration(cx, "hold", 0.0..=MAX_HOLD).ok().unwrap_or(DEFAULT_HOLD);
-    let target =
-        technology(cx, fields).and_then(|technology| connection::read(cx, fields, technology));
+    let target = match technology(cx, fields) {
+        Some(technology) => connection::read(cx, fields, technology),
+        None => {
+            connection::read_unknown(cx, fields);
+            None
+        }
+    };
     let check = health_check(cx, fields, defaults);
     let policy = restart_policy(cx, fields, defaults);
     let (name, _) = claim.name.clone()?;
@@ -199,7 +204,7 @@ fn health_check(cx: &mut Cx<'_>, fields: &mut Fields, defaults: &Defaults) -> Ch
         Read::Is(Value::Text(text), _) if super::values::switch(&text.text) == Some(false) => {
             CheckPart::off()
         }
-        Read::Is(Value::Map(node), _) => match Fields::open(cx, "health_check", &node) {
+        Read::Is(Value::Map(node), _) => match Fields::open(cx, "`health_check`", &node) {
             Some(part) => CheckPart::read(cx, part, defaults.health_check.kind()),
             None => CheckPart::default(),
         },

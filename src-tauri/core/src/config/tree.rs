@@ -48,6 +48,8 @@ pub(super) struct Scalar {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Piece {
     Text(String),
+    /// An escaped reference, as it shall read.
+    Literal(String),
     Variable(Variable),
 }
 

@@ -3,7 +3,7 @@
 
 use super::Rule;
 use super::cx::{Cx, Text, shown};
-use super::fields::{Fields, Read, Value, listed, nearest};
+use super::fields::{Fields, Read, Value, listed, nearest, not_single};
 use super::tree::Place;
 use std::ops::RangeInclusive;
 use std::time::Duration;
@@ -23,7 +23,10 @@ impl Fields {
     pub(super) fn raw_text(&mut self, cx: &mut Cx<'_>, key: &'static str) -> Read<Text> {
         self.value(cx, key).then(|value, place| match value {
             Value::Text(text) => Some(text),
-            other => wrong(cx, place, key, "a single value", other.kind()),
+            other => {
+                not_single(cx, place, key, &other);
+                None
+            }
         })
     }
 

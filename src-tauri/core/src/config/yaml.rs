@@ -40,15 +40,14 @@ pub(super) fn parse(cx: &mut Cx<'_>, source: usize) -> Option<Rc<Node>> {
             return None;
         }
     };
-    let mut builder =
-        Builder { cx, source, masked: &masked, stack: Vec::new(), anchors: HashMap::new() };
-    let result = builder.run();
+    let extent = &Extent::of(source, text);
+    let (stack, anchors) = (Vec::new(), HashMap::new());
+    let result = Builder { cx, extent, masked: &masked, stack, anchors }.run();
     match result {
         Ok(root) => root,
         Err(Stop::Reported) => None,
         Err(Stop::Syntax(marker, info)) => {
-            let place = place_of(source, &marker);
-            report_syntax(cx, text, place, &info);
+            report_syntax(cx, text, extent.place(&marker), &info);
             None
         }
     }
@@ -76,7 +75,7 @@ enum Content {
 
 struct Builder<'c, 'e, 'm> {
     cx: &'c mut Cx<'e>,
-    source: usize,
+    extent: &'m Extent,
     masked: &'m Masked,
     stack: Vec<Open>,
     anchors: HashMap<usize, Rc<Node>>,
@@ -108,7 +107,7 @@ impl Builder<'_, '_, '_> {
 
     /// The node that `event` completes, if it does.
     fn node(&mut self, event: Event<'_>, span: &Span) -> Result<Option<Rc<Node>>, Stop> {
-        let place = place_of(self.source, &span.start);
+        let place = self.extent.place(&span.start);
         match event {
             Event::Scalar(text, style, anchor, tag) => {
                 let quoted = self.is_text_tag(place, tag.as_deref());
@@ -223,7 +222,7 @@ impl Builder<'_, '_, '_> {
     }
 
     fn report_second_document(&mut self, span: &Span) {
-        let place = place_of(self.source, &span.start);
+        let place = self.extent.place(&span.start);
         let message = "A second YAML document starts here, only the first is read";
         let hint = "Put it into a file of its own, or remove the `---` before it";
         self.cx.report(Rule::MultipleDocuments, place, message, hint);
@@ -249,9 +248,26 @@ fn merge(cx: &mut Cx<'_>, map: &mut Map, value: &Rc<Node>) {
     }
 }
 
-fn place_of(source: usize, marker: &Marker) -> Place {
-    let number = |value: usize| u32::try_from(value).unwrap_or(u32::MAX);
-    Place { source, line: number(marker.line()).max(1), column: number(marker.col() + 1) }
+/// The width of every line of a source, to keep places inside it: the parser
+/// puts what it misses at the end on a line after the last.
+struct Extent {
+    source: usize,
+    widths: Vec<usize>,
+}
+
+impl Extent {
+    fn of(source: usize, text: &str) -> Self {
+        let text = text.replace("\r\n", "\n");
+        Self { source, widths: text.split(['\n', '\r']).map(|line| line.chars().count()).collect() }
+    }
+
+    fn place(&self, marker: &Marker) -> Place {
+        let line = marker.line().clamp(1, self.widths.len());
+        let width = self.widths.get(line - 1).copied().unwrap_or(0);
+        let column = if marker.line() > line { width } else { marker.col().min(width) };
+        let number = |value: usize| u32::try_from(value).unwrap_or(u32::MAX);
+        Place { source: self.source, line: number(line), column: number(column + 1) }
+    }
 }
 
 fn report_unmaskable(cx: &mut Cx<'_>, start: Place, why: Unmaskable) {
@@ -296,7 +312,7 @@ fn report_syntax(cx: &mut Cx<'_>, text: &str, place: Place, info: &str) {
         cx.report(Rule::TabIndentation, tab, "A tab stands where YAML wants spaces", hint);
         return;
     }
-    let message = format!("This is not YAML: {}", super::cx::shown(info));
+    let message = format!("This is not YAML: {}", super::cx::quoted(info));
     cx.report(Rule::YamlSyntax, place, message, syntax_hint(info));
 }
 

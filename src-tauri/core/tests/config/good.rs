@@ -153,3 +153,118 @@ fn localport_1_0_loads_as_it_is() {
         config.forwards.iter().map(|spec| config.origins[&spec.name].line).collect();
     assert_eq!(lines, [15, 25, 31, 37]);
 }
+
+fn variables() -> Machine {
+    Machine::bare().var("PORT", "15432").var("EMPTY", "").file("/home/u/k", FileState::Readable)
+}
+
+/// S4.1: the odd but legal ways in which people write these files.
+#[test]
+fn every_good_file_loads_without_a_complaint() {
+    let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/good");
+    let machine = variables().file("/home/u/.ssh/wiki", FileState::Readable);
+    let mut loaded = BTreeMap::new();
+    for entry in std::fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        let config = machine.load(&std::fs::read_to_string(&path).unwrap());
+        assert_eq!(config.diagnostics, vec![], "{}", path.display());
+        let ports = config.forwards.iter().map(|spec| (spec.name.clone(), spec.local_port));
+        loaded.insert(path.file_name().unwrap().to_str().unwrap().to_owned(), ports.collect());
+    }
+    let expected: [(&str, &[(&str, u16)]); 8] = [
+        ("anchors.yaml", &[("one", 15001), ("two", 15002), ("three", 15003)]),
+        ("comments.yaml", &[("commented", 15001)]),
+        ("crlf-and-bom.yaml", &[("crlf", 15432)]),
+        ("exported.yaml", &[("exported", 15001)]),
+        ("flow.yaml", &[("flow", 15432)]),
+        (
+            "localport-1.0.yaml",
+            &[("orders-db", 15432), ("events", 19092), ("wiki", 18081), ("old-box", 18082)],
+        ),
+        ("old-habits.yaml", &[("yes-and-no", 15001), ("on", 15002)]),
+        ("selectors.yaml", &[("text", 15001), ("map", 15002)]),
+    ];
+    let expected: BTreeMap<String, Vec<(String, u16)>> = expected
+        .into_iter()
+        .map(|(file, ports)| {
+            let ports = ports.iter().map(|(name, port)| ((*name).to_owned(), *port));
+            (file.to_owned(), ports.collect())
+        })
+        .collect();
+    assert_eq!(loaded, expected);
+}
+
+/// S4.1: unquoted references inside flow collections, with YAML's own signs in them.
+#[test]
+fn references_in_flow_collections_mean_nothing_to_yaml() {
+    let config = variables().load(include_str!("../good/flow.yaml"));
+    let spec = &config.forwards[0];
+    assert_eq!(spec.tags, ["x: y, {z", "#1"]);
+    let Target::Kube(target) = &spec.target else { panic!("{spec:?}") };
+    assert_eq!((target.context.as_deref(), target.namespace.as_str()), (Some("kind-a"), "shop"));
+    let Some(HealthCheckKind::Http { url, expected_status, .. }) =
+        spec.health_check.as_ref().map(|check| &check.kind)
+    else {
+        panic!("{spec:?}")
+    };
+    assert_eq!(url, "http://localhost:15432/up?a=1");
+    assert_eq!(expected_status.len(), 100);
+}
+
+/// S4.1: anchors, aliases and merge keys; what stands in the map itself wins.
+#[test]
+fn merge_keys_give_what_the_map_itself_does_not() {
+    let config = variables().load(include_str!("../good/anchors.yaml"));
+    let ssh = |index: usize| match &config.forwards[index].target {
+        Target::Ssh(target) => {
+            (target.host.clone(), target.remote_host.clone(), target.remote_port)
+        }
+        Target::Kube(target) => panic!("{target:?}"),
+    };
+    assert_eq!(ssh(0), ("jump.example".to_owned(), "localhost".to_owned(), 80));
+    assert_eq!(ssh(1), ("jump.example".to_owned(), "localhost".to_owned(), 81));
+    assert_eq!(ssh(2), ("jump.example".to_owned(), "db.internal".to_owned(), 82));
+    let interval = config.forwards[0].health_check.as_ref().map(|check| check.interval);
+    assert_eq!(interval, Some(10 * SECOND));
+}
+
+/// S4.1: YAML 1.1 switches and numbers, nulls, quotes, addresses.
+#[test]
+fn old_habits_keep_their_meaning() {
+    let config = variables().load(include_str!("../good/old-habits.yaml"));
+    let [first, second] = config.forwards.as_slice() else { panic!("{config:?}") };
+    let Target::Kube(kube) = &first.target else { panic!("{first:?}") };
+    assert!(!first.enabled && second.enabled);
+    assert_eq!(kube.resource, KubeResource::Service("2024".to_owned()));
+    assert_eq!((kube.context.as_ref(), kube.namespace.as_str()), (None, "default"));
+    assert_eq!((&first.description, &first.health_check), (&None, &None));
+    let expected = SshTarget {
+        user: Some("me".to_owned()),
+        port: Some(2222),
+        ..ssh("fe80::1%eth0", "localhost", 80)
+    };
+    assert_eq!(second.target, Target::Ssh(expected));
+    assert_eq!(second.hold, Duration::from_millis(500));
+    assert_eq!(
+        second.bind,
+        ["127.0.0.2".parse::<std::net::IpAddr>().unwrap(), "::1".parse().unwrap()]
+    );
+}
+
+#[test]
+fn selectors_are_read_from_text_and_from_a_map() {
+    let config = variables().load(include_str!("../good/selectors.yaml"));
+    let selector = |index: usize| match &config.forwards[index].target {
+        Target::Kube(KubeTarget { resource: KubeResource::Selector(labels), .. }) => labels.clone(),
+        other => panic!("{other:?}"),
+    };
+    assert_eq!(selector(0), "app=orders,tier in (db,cache)");
+    assert_eq!(selector(1), "app=orders,tier=db");
+}
+
+#[test]
+fn block_texts_take_variables_and_keep_hashes() {
+    let config = variables().load(include_str!("../good/comments.yaml"));
+    let description = config.forwards[0].description.as_deref();
+    assert_eq!(description, Some("Folded 15432 # this is text"));
+}

@@ -146,13 +146,16 @@ impl ProbePart {
     /// Says which hosts and ports of the check are not those it will use.
     pub(super) fn warn_of_other_ports(&self, cx: &mut Cx<'_>, local_port: u16) {
         for named in &self.elsewhere {
-            let other_port =
-                named.port.filter(|port| *port != local_port).map(|port| port.to_string());
-            let other_host = named.host.clone().filter(|host| !is_loopback(host));
-            let Some(other) = other_host.or(other_port) else { continue };
-            let (key, other) = (named.key, shown(&other));
+            let other_port = named.port.filter(|port| *port != local_port);
+            let other_host = named.host.as_ref().filter(|host| !is_loopback(host));
+            let other = match (other_host, other_port) {
+                (Some(host), _) => format!("the host `{}`", shown(host)),
+                (None, Some(port)) => format!("the port `{port}`"),
+                (None, None) => continue,
+            };
+            let key = named.key;
             let message =
-                format!("`{key}` names `{other}`, but a check always goes through its own forward");
+                format!("`{key}` names {other}, but a check always goes through its own forward");
             let hint = match key {
                 "url" => format!("Write `localhost:{local_port}` in the URL"),
                 _ => format!("Leave `{key}` out"),

@@ -110,14 +110,10 @@ fn resource(cx: &mut Cx<'_>, fields: &mut Fields) -> Option<KubeResource> {
             None
         }
         (_, Read::Is(labels, _)) => {
-            let typed = make.placed();
-            if let Some((make, place)) = typed.filter(|(make, _)| !is_pod(*make)) {
-                let named = make(String::new());
-                let message = format!(
-                    "`resource_type` has no effect beside `selector`, which finds pods, not {named}"
-                );
-                let hint = "Remove `resource_type`, or name the resource with `resource_name`";
-                cx.report(Rule::IgnoredKey, place, message.replace('/', ""), hint);
+            if let Some((_, place)) = make.placed().filter(|(make, _)| !is_pod(*make)) {
+                let message = "`resource_type` has no effect beside `selector`, which finds pods";
+                let hint = "Remove it, or name the resource with `resource_name`";
+                cx.report(Rule::IgnoredKey, place, message, hint);
             }
             Some(KubeResource::Selector(labels))
         }
@@ -208,7 +204,7 @@ fn selector(cx: &mut Cx<'_>, fields: &mut Fields) -> Read<String> {
 }
 
 fn labels(cx: &mut Cx<'_>, node: &Rc<Node>) -> Option<String> {
-    let mut fields = Fields::open(cx, "selector", node)?;
+    let mut fields = Fields::open(cx, "`selector`", node)?;
     let mut labels = Vec::new();
     for (label, _, node) in fields.rest() {
         match value(cx, &node)? {

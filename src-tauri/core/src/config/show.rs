@@ -1,0 +1,313 @@
+//! Owns how a configuration is shown: resolved, with `defaults` merged in and
+//! secrets covered, in the form of a configuration that could be loaded again.
+
+use super::checks::without_login;
+use super::{
+    ClusterHealth, Config, ForwardSpec, HealthCheck, HealthCheckKind, KubeResource, KubeTarget,
+    PortRef, RestartPolicy, SshTarget, Target,
+};
+use serde_json::{Map, Value, json};
+use std::fmt::Write;
+use std::time::Duration;
+
+const REDACTED: &str = "<redacted>";
+
+impl Config {
+    /// The configuration in force, as JSON. Passwords, header values and logins
+    /// in URLs read `<redacted>`; a literal `${` reads `$${`, as it would be written.
+    #[must_use]
+    pub fn show(&self) -> Value {
+        let mut top = Map::new();
+        top.insert("version".to_owned(), json!("1.0"));
+        if self.cluster_health != ClusterHealth::default() {
+            let health = json!({ "cluster_health": cluster(&self.cluster_health) });
+            top.insert("defaults".to_owned(), health);
+        }
+        if !self.cluster_contexts.is_empty() {
+            let contexts = self
+                .cluster_contexts
+                .iter()
+                .map(|(name, health)| (escape(name), json!({ "cluster_health": cluster(health) })));
+            top.insert("cluster_contexts".to_owned(), Value::Object(contexts.collect()));
+        }
+        let services = self.forwards.iter().map(service).collect();
+        top.insert("services".to_owned(), Value::Array(services));
+        Value::Object(top)
+    }
+
+    /// The configuration in force, as YAML.
+    #[must_use]
+    pub fn show_yaml(&self) -> String {
+        let mut text = String::new();
+        write_yaml(&mut text, &self.show(), 0);
+        text
+    }
+}
+
+fn service(spec: &ForwardSpec) -> Value {
+    let (technology, remote_port, connection) = match &spec.target {
+        Target::Kube(target) => ("kubectl", port(&target.port), kube(target)),
+        Target::Ssh(target) => ("ssh", json!(target.remote_port), ssh(target)),
+    };
+    let mut service = Map::new();
+    let mut put = |key: &str, value: Option<Value>| {
+        service.extend(value.map(|value| (key.to_owned(), value)));
+    };
+    put("name", Some(text(&spec.name)));
+    put("technology", Some(json!(technology)));
+    put("enabled", Some(json!(spec.enabled)));
+    put("description", spec.description.as_deref().map(text));
+    put("tags", (!spec.tags.is_empty()).then(|| spec.tags.iter().map(|tag| text(tag)).collect()));
+    put("local_port", Some(json!(spec.local_port)));
+    put("bind", (!spec.bind.is_empty()).then(|| json!(spec.bind)));
+    put("remote_port", Some(remote_port));
+    put("connection", Some(connection));
+    put("hold", Some(seconds(spec.hold)));
+    put("health_check", spec.health_check.as_ref().map(check));
+    put("restart_policy", spec.restart_policy.as_ref().map(policy));
+    Value::Object(service)
+}
+
+fn port(port: &PortRef) -> Value {
+    match port {
+        PortRef::Number(number) => json!(number),
+        PortRef::Name(name) => text(name),
+    }
+}
+
+fn kube(target: &KubeTarget) -> Value {
+    let (kind, name) = match &target.resource {
+        KubeResource::Service(name) => ("service", name),
+        KubeResource::Deployment(name) => ("deployment", name),
+        KubeResource::StatefulSet(name) => ("statefulset", name),
+        KubeResource::DaemonSet(name) => ("daemonset", name),
+        KubeResource::ReplicaSet(name) => ("replicaset", name),
+        KubeResource::Pod(name) => ("pod", name),
+        KubeResource::Selector(labels) => ("", labels),
+    };
+    let mut connection = Map::new();
+    connection.extend(target.context.as_deref().map(|name| ("context".to_owned(), text(name))));
+    connection.insert("namespace".to_owned(), text(&target.namespace));
+    if kind.is_empty() {
+        connection.insert("selector".to_owned(), text(name));
+    } else {
+        connection.insert("resource_type".to_owned(), json!(kind));
+        connection.insert("resource_name".to_owned(), text(name));
+    }
+    Value::Object(connection)
+}
+
+fn ssh(target: &SshTarget) -> Value {
+    let key_file = target.key_file.as_ref().map(|path| text(&path.display().to_string()));
+    let pairs = [
+        ("host", Some(text(&target.host))),
+        ("user", target.user.as_deref().map(text)),
+        ("port", target.port.map(|port| json!(port))),
+        ("key_file", key_file),
+        ("password", target.password.as_ref().map(|_| json!(REDACTED))),
+        ("remote_host", Some(text(&target.remote_host))),
+    ];
+    object(pairs)
+}
+
+fn check(check: &HealthCheck) -> Value {
+    let (kind, config) = match &check.kind {
+        HealthCheckKind::Tcp => ("tcp", None),
+        HealthCheckKind::Http { url, .. } => {
+            let tls = url.get(..5).is_some_and(|scheme| scheme.eq_ignore_ascii_case("https"));
+            (if tls { "https" } else { "http" }, Some(http(&check.kind)))
+        }
+        HealthCheckKind::Kafka { bootstrap_servers } => {
+            ("kafka", Some(json!({ "bootstrap_servers": escape(bootstrap_servers) })))
+        }
+        HealthCheckKind::Postgres { database, user, password, sslmode } => {
+            let config = [
+                ("database", Some(text(database))),
+                ("user", Some(text(user))),
+                ("password", password.as_ref().map(|_| json!(REDACTED))),
+                ("sslmode", sslmode.as_deref().map(text)),
+            ];
+            ("postgres", Some(object(config)))
+        }
+    };
+    object([
+        ("type", Some(json!(kind))),
+        ("interval", Some(seconds(check.interval))),
+        ("timeout", Some(seconds(check.timeout))),
+        ("failure_threshold", Some(json!(check.failure_threshold))),
+        ("success_threshold", Some(json!(check.success_threshold))),
+        ("cluster_aware", Some(json!(check.cluster_aware))),
+        ("config", config),
+    ])
+}
+
+fn http(kind: &HealthCheckKind) -> Value {
+    let HealthCheckKind::Http {
+        url,
+        method,
+        expected_status,
+        expected_content,
+        headers,
+        verify_ssl,
+    } = kind
+    else {
+        return Value::Null;
+    };
+    let covered: Map<String, Value> =
+        headers.keys().map(|name| (escape(name), json!(REDACTED))).collect();
+    object([
+        ("url", Some(text(&without_login(url)))),
+        ("method", Some(text(method))),
+        ("expected_status_codes", Some(json!(expected_status))),
+        ("expected_content", expected_content.as_deref().map(text)),
+        ("headers", (!covered.is_empty()).then_some(Value::Object(covered))),
+        ("verify_ssl", Some(json!(verify_ssl))),
+    ])
+}
+
+/// A policy without what holds anyway: the patient delays lie outside of what can be written.
+fn policy(policy: &RestartPolicy) -> Value {
+    let patient = RestartPolicy::PATIENT;
+    let delay = |delay: Duration, anyway: Duration| (delay != anyway).then(|| seconds(delay));
+    object([
+        ("enabled", Some(json!(policy.enabled))),
+        ("max_attempts", policy.max_attempts.map(|attempts| json!(attempts))),
+        ("initial_delay", delay(policy.initial_delay, patient.initial_delay)),
+        ("backoff_multiplier", Some(json!(policy.backoff_multiplier))),
+        ("max_delay", delay(policy.max_delay, patient.max_delay)),
+    ])
+}
+
+fn cluster(health: &ClusterHealth) -> Value {
+    let commands = (!health.commands.is_empty()).then(|| json!(health.commands));
+    object([
+        ("enabled", health.enabled.map(|on| json!(on))),
+        ("interval", health.interval.map(seconds)),
+        ("timeout", health.timeout.map(seconds)),
+        ("retry_attempts", health.retry_attempts.map(|count| json!(count))),
+        ("failure_threshold", health.failure_threshold.map(|count| json!(count))),
+        ("commands", commands),
+    ])
+}
+
+fn object<const N: usize>(pairs: [(&str, Option<Value>); N]) -> Value {
+    let there = pairs.into_iter().filter_map(|(key, value)| Some((key.to_owned(), value?)));
+    Value::Object(there.collect())
+}
+
+fn seconds(duration: Duration) -> Value {
+    if duration.subsec_nanos() == 0 {
+        json!(duration.as_secs())
+    } else {
+        json!(duration.as_secs_f64())
+    }
+}
+
+fn text(text: &str) -> Value {
+    Value::String(escape(text))
+}
+
+/// As it would have to be written, so that no variable is looked for in it.
+fn escape(text: &str) -> String {
+    text.replace("${", "$${")
+}
+
+/// Block style for what holds more, flow style for the rest. JSON texts are YAML texts, too.
+fn write_yaml(out: &mut String, value: &Value, indent: usize) {
+    match value {
+        Value::Object(map) => {
+            let mut pairs: Vec<_> = map.iter().collect();
+            pairs.sort_by_key(|(key, _)| (rank(key), key.as_str()));
+            for (index, (key, value)) in pairs.into_iter().enumerate() {
+                // The first key of a list's entry stands behind its dash.
+                let pad = if index == 0 && out.ends_with("- ") { 0 } else { indent };
+                let _ = write!(out, "{:pad$}{}:", "", scalar(key));
+                write_inner(out, value, indent + 2);
+            }
+        }
+        Value::Array(items) if items.iter().any(Value::is_object) => {
+            for item in items {
+                let _ = write!(out, "{:indent$}- ", "");
+                write_yaml(out, item, indent + 2);
+            }
+        }
+        other => {
+            let _ = writeln!(out, "{:indent$}{}", "", flow(other));
+        }
+    }
+}
+
+/// Keys that people write first; the others follow by name.
+fn rank(key: &str) -> usize {
+    const FIRST: [&str; 13] = [
+        "version",
+        "defaults",
+        "cluster_contexts",
+        "name",
+        "description",
+        "technology",
+        "enabled",
+        "tags",
+        "local_port",
+        "bind",
+        "remote_port",
+        "connection",
+        "hold",
+    ];
+    FIRST.iter().position(|first| *first == key).unwrap_or(FIRST.len())
+}
+
+fn write_inner(out: &mut String, value: &Value, indent: usize) {
+    let block = match value {
+        Value::Object(map) => !map.is_empty(),
+        Value::Array(items) => items.iter().any(Value::is_object),
+        _ => false,
+    };
+    if block {
+        out.push('\n');
+        write_yaml(out, value, indent);
+    } else {
+        let _ = writeln!(out, " {}", flow(value));
+    }
+}
+
+fn flow(value: &Value) -> String {
+    match value {
+        Value::String(text) => scalar(text),
+        Value::Array(items) => {
+            let items: Vec<String> = items.iter().map(flow).collect();
+            format!("[{}]", items.join(", "))
+        }
+        other => other.to_string(),
+    }
+}
+
+/// A text without quotes where no reader could take it for anything else.
+fn scalar(text: &str) -> String {
+    let word = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | '.' | '/');
+    let special = ["true", "false", "yes", "no", "on", "off", "null", "y", "n"];
+    let plain = text.starts_with(|c: char| c.is_ascii_alphabetic())
+        && text.chars().all(word)
+        && !special.contains(&text.to_ascii_lowercase().as_str());
+    if plain { text.to_owned() } else { quote(text) }
+}
+
+/// JSON's quotes; what YAML does not print is escaped as well.
+fn quote(text: &str) -> String {
+    let json = Value::from(text).to_string();
+    let mut quoted = String::with_capacity(json.len());
+    for c in json.chars() {
+        match c {
+            '\u{7f}'..='\u{9f}'
+            | '\u{2028}'
+            | '\u{2029}'
+            | '\u{feff}'
+            | '\u{fffe}'
+            | '\u{ffff}' => {
+                let _ = write!(quoted, "\\u{:04x}", u32::from(c));
+            }
+            c => quoted.push(c),
+        }
+    }
+    quoted
+}

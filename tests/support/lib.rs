@@ -1,5 +1,7 @@
 //! Parts and doubles that the suites share.
 
+#[cfg(unix)]
+pub mod host;
 pub mod servers;
 #[cfg(unix)]
 pub mod sshd;

@@ -158,6 +158,11 @@ pub(crate) enum ConfigCommand {
         /// The file; the first one found when absent.
         file: Option<PathBuf>,
     },
+    /// Print what the configuration amounts to, without secrets.
+    Show {
+        /// The file; the first one found when absent.
+        file: Option<PathBuf>,
+    },
     /// Print which file is used, and where LocalPort looks.
     Path,
 }

@@ -8,21 +8,27 @@ pub mod configuration;
 mod error;
 mod lock;
 
+pub use adapters::ssh_options;
 pub use error::HostError;
 pub use lock::{Owner, Role};
 
-use crate::adapter::Adapter;
+use crate::adapter::kube::install_tls_provider;
+use crate::adapter::ssh::SshOptions;
 use crate::control::{self, Control};
 use crate::engine::{self, HOST, Options};
 use crate::handle::{EngineHandle, Stopped};
 use crate::home::Home;
 use crate::logs::{self, Logs};
 use crate::registry::{Lease, LeaseKind, Registry, Tasks};
+use localport_core::config::Config;
+use localport_core::snapshot::{Forward, ListenerState};
 use lock::Lock;
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::{mpsc, watch};
+
+/// Time for every forward to bind its port; a thousand take well under a second.
+const SETTLE: Duration = Duration::from_secs(5);
 
 /// What a host is started with.
 pub struct HostOptions {
@@ -35,7 +41,7 @@ pub struct HostOptions {
     /// The process's logs, for those who follow them over the control API.
     pub logs: Option<Logs>,
     /// How SSH is reached.
-    pub ssh: adapters::SshChoice,
+    pub ssh: SshOptions,
     /// How long open connections may finish at the end.
     pub drain: Duration,
 }
@@ -49,7 +55,7 @@ impl HostOptions {
             config_files: Vec::new(),
             role,
             logs: None,
-            ssh: adapters::SshChoice::default(),
+            ssh: adapters::ssh_options(),
             drain: engine::DRAIN,
         }
     }
@@ -81,8 +87,7 @@ pub async fn start(options: HostOptions) -> Result<RunningHost, HostError> {
     home.create().map_err(|source| HostError::Files { path: home.state.clone(), source })?;
     let (lock, owner) = Lock::take(&home, options.role)?;
     raise_file_limit();
-    // A provider installed earlier in this process serves as well.
-    let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
+    install_tls_provider();
 
     let registry = Registry::default();
     let lock_lease = registry.lease(LeaseKind::Lock, home.lock().display().to_string(), HOST);
@@ -93,8 +98,9 @@ pub async fn start(options: HostOptions) -> Result<RunningHost, HostError> {
     {
         return Err(HostError::Config { path, source });
     }
-    let ssh: Arc<dyn Adapter> = adapters::ssh(&registry, &home, options.ssh);
-    let kube: Arc<dyn Adapter> = adapters::kube(&registry);
+    let ssh = adapters::ssh(&registry, &home, options.ssh);
+    let kube = adapters::kube(&registry);
+    let expected = Expected::of(&loaded.config);
     let engine = engine::start(Options {
         config: loaded.config,
         searched: loaded.searched,
@@ -124,6 +130,7 @@ pub async fn start(options: HostOptions) -> Result<RunningHost, HostError> {
             return Err(error);
         }
     };
+    expected.settle(&engine).await;
     Ok(RunningHost {
         engine,
         owner,
@@ -160,6 +167,34 @@ impl RunningHost {
     pub async fn stop(self) -> Stopped {
         self.engine.quit();
         self.wait().await
+    }
+}
+
+/// What the snapshot holds when every forward has been heard of.
+struct Expected {
+    forwards: usize,
+    enabled: usize,
+}
+
+impl Expected {
+    fn of(config: &Config) -> Self {
+        let enabled = config.forwards.iter().filter(|forward| forward.enabled).count();
+        Self { forwards: config.forwards.len(), enabled }
+    }
+
+    /// Waits until every forward has tried to bind its port, so that a start that is
+    /// announced is one: who connects then is not refused.
+    async fn settle(&self, engine: &EngineHandle) {
+        let mut snapshot = engine.snapshot();
+        let settled = snapshot.wait_for(|snapshot| {
+            let tried = |forward: &&Forward| forward.listener.state != ListenerState::Closed;
+            snapshot.forwards.len() == self.forwards
+                && snapshot.forwards.iter().filter(tried).count() >= self.enabled
+        });
+        // A signal may end the engine meanwhile, and a start must not hang.
+        if tokio::time::timeout(SETTLE, settled).await.is_err() {
+            tracing::warn!("not every forward has bound its port yet");
+        }
     }
 }
 

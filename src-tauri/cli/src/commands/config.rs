@@ -19,6 +19,7 @@ pub(crate) fn run(
 ) -> Result<Exit, CommandError> {
     match command {
         ConfigCommand::Check { file } => check(load(home, file, files)?, output),
+        ConfigCommand::Show { file } => show(load(home, file, files)?, output),
         ConfigCommand::Path => path(home, files, output),
     }
 }
@@ -76,6 +77,21 @@ fn words(complaint: &Diagnostic, colour: bool) -> String {
     };
     let plain = complaint.to_string();
     plain.replacen(&format!(" {word}: "), &format!(" {}: ", paint(colour, hue, word)), 1)
+}
+
+/// What the configuration amounts to, without its secrets.
+fn show(loaded: Loaded, output: &mut Output) -> Result<Exit, CommandError> {
+    let config = &loaded.config;
+    if output.json() {
+        output.value(&config.show())?;
+    } else {
+        output.line(config.show_yaml().trim_end())?;
+    }
+    let wrong = config.diagnostics.iter().any(|c| c.severity == Severity::Error);
+    if wrong {
+        output.note("what has errors is left out: `localport config check` names them");
+    }
+    Ok(if wrong { Exit::Usage } else { Exit::Done })
 }
 
 fn path(home: &Home, files: Vec<PathBuf>, output: &mut Output) -> Result<Exit, CommandError> {

@@ -1,48 +1,44 @@
 //! Owns which adapters a host gives its engine.
 
-use crate::adapter::{Adapter, Session, SessionScope};
+use crate::adapter::Adapter;
+use crate::adapter::kube::{KubeAdapter, Options as KubeOptions};
+use crate::adapter::ssh::{SshAdapter, SshOptions};
 use crate::home::Home;
+use crate::process;
 use crate::registry::Registry;
-use futures_util::future::BoxFuture;
-use localport_core::config::Target;
-use localport_core::problem::{Code, Problem};
+use std::env;
+use std::ffi::OsString;
+use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Duration;
 
-/// How SSH is reached.
-#[derive(Clone, Debug, Default)]
-pub struct SshChoice {}
+/// How SSH is reached, as the environment says: `LOCALPORT_SSH` names another program
+/// than `ssh`, `LOCALPORT_SSH_CONFIG` another file than the user's ssh_config.
+#[must_use]
+pub fn ssh_options() -> SshOptions {
+    let set = |name| env::var_os(name).filter(|value: &OsString| !value.is_empty());
+    let mut options = SshOptions::default();
+    if let Some(program) = set("LOCALPORT_SSH") {
+        options.ssh = PathBuf::from(program);
+    }
+    if let Some(file) = set("LOCALPORT_SSH_CONFIG") {
+        options.extra_args = vec!["-F".into(), file];
+    }
+    options
+}
 
 /// Ends what a crashed host left behind.
 pub(super) async fn sweep(home: &Home) {
-    let _ = home;
+    for stray in process::sweep(home).await {
+        let how = if stray.forced { "killed" } else { "ended" };
+        let program = stray.program.display();
+        tracing::info!("{how} `{program}`, process `{}`, left by a host that crashed", stray.pid);
+    }
 }
 
-pub(super) fn ssh(_registry: &Registry, _home: &Home, _choice: SshChoice) -> Arc<dyn Adapter> {
-    Arc::new(Away)
+pub(super) fn ssh(registry: &Registry, home: &Home, options: SshOptions) -> Arc<dyn Adapter> {
+    Arc::new(SshAdapter::new(registry, home, options))
 }
 
-pub(super) fn kube(_registry: &Registry) -> Arc<dyn Adapter> {
-    Arc::new(Away)
-}
-
-/// Stands in until the real ones are there.
-struct Away;
-
-impl Adapter for Away {
-    fn open<'a>(
-        &'a self,
-        _target: &'a Target,
-        _scope: SessionScope,
-    ) -> BoxFuture<'a, Result<Arc<dyn Session>, Problem>> {
-        Box::pin(async { Err(Problem::new(Code::SshUnreachable, "no adapter yet", "wait")) })
-    }
-
-    fn trust<'a>(&'a self, _target: &'a Target) -> BoxFuture<'a, Result<String, Problem>> {
-        Box::pin(async { Err(Problem::new(Code::SshUnreachable, "no adapter yet", "wait")) })
-    }
-
-    fn shutdown(&self, _budget: Duration) -> BoxFuture<'_, ()> {
-        Box::pin(async {})
-    }
+pub(super) fn kube(registry: &Registry) -> Arc<dyn Adapter> {
+    Arc::new(KubeAdapter::new(registry, KubeOptions::default()))
 }

@@ -30,9 +30,11 @@ fn check(target: &str, stubs: Option<&Path>) -> Result {
         .env_remove("RUSTUP_TOOLCHAIN")
         .env("CARGO_TARGET_DIR", target_dir().join("cross-check").join(target));
     if let Some(stubs) = stubs {
-        // Nothing is linked in a check: build scripts that compile C get a compiler that
-        // leaves an empty object.
-        check.env("CC", stubs.join("cc")).env("AR", stubs.join("ar"));
+        // Nothing is linked in a check: build scripts that compile C for the target get a
+        // compiler that leaves an empty object. What runs on this machine gets the real one.
+        let name = target.replace('-', "_");
+        check.env(format!("CC_{name}"), stubs.join("cc"));
+        check.env(format!("AR_{name}"), stubs.join("ar"));
     }
     step(&format!("check for {target}"), &mut check)
 }

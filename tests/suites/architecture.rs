@@ -1,8 +1,5 @@
 //! The rooms and their direction: what no compiler and no `deny.toml` says.
 
-// Helpers of a test may fail the test.
-#![allow(clippy::unwrap_used)]
-
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};

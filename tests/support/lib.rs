@@ -1,6 +1,8 @@
 //! Parts and doubles that the suites share.
 
 #[cfg(unix)]
+pub mod engine;
+#[cfg(unix)]
 pub mod host;
 pub mod servers;
 #[cfg(unix)]

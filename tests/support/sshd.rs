@@ -200,7 +200,10 @@ impl Sshd {
     /// How often the server let somebody in.
     #[must_use]
     pub fn logins(&self) -> usize {
-        self.log().iter().filter(|line| line.starts_with("Accepted ")).count()
+        self.log()
+            .iter()
+            .filter(|line| line.starts_with("Accepted ") && line.contains(" for "))
+            .count()
     }
 
     /// What the server wrote.

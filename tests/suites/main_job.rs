@@ -1,0 +1,195 @@
+//! The main job with real parts: a whole engine, real far sides, and their loss.
+
+use localport_core::command::{Command, Selector};
+use localport_core::config::Target;
+use localport_core::problem::Code;
+use localport_core::snapshot::{ForwardState, ListenerState, TargetState, TunnelState};
+use localport_engine::adapter::kube::Options as KubeOptions;
+use localport_engine::adapter::ssh::SshOptions;
+use localport_tests::engine::{Engine, echo, forward};
+use localport_tests::servers::{RefusingPort, Server};
+use localport_tests::sshd::{Sshd, free_port, parents, signal};
+use rustix::process::Signal;
+use std::collections::BTreeSet;
+use std::time::Duration;
+use tokio::task::JoinSet;
+use tokio::time::{Instant, MissedTickBehavior, interval, timeout};
+
+fn options(sshd: &Sshd) -> SshOptions {
+    SshOptions { extra_args: sshd.client_args(), ..SshOptions::default() }
+}
+
+fn over_ssh(sshd: &Sshd, forwards: Vec<localport_core::config::ForwardSpec>) -> Engine {
+    Engine::start(forwards, options(sshd), KubeOptions::default())
+}
+
+/// Children of this process that are `ssh`.
+fn masters() -> Vec<u32> {
+    let me = std::process::id();
+    parents()
+        .into_iter()
+        .filter(|(_, parent)| *parent == me)
+        .map(|(pid, _)| pid)
+        .filter(|pid| {
+            std::fs::read_to_string(format!("/proc/{pid}/comm")).is_ok_and(|name| name == "ssh\n")
+        })
+        .collect()
+}
+
+/// Connects twenty times a second until `until`, each client sending its own text and
+/// expecting it back; gives how many were served and what went wrong with the others.
+async fn connect_in_a_loop(port: u16, until: Instant) -> (usize, Vec<String>) {
+    let mut clients = JoinSet::new();
+    let mut ticks = interval(Duration::from_millis(50));
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Burst);
+    let mut number = 0u32;
+    while Instant::now() < until {
+        ticks.tick().await;
+        number += 1;
+        let text = format!("client {number:>6}").into_bytes();
+        clients.spawn(async move {
+            let reply = timeout(Duration::from_secs(40), echo(port, &text)).await;
+            match reply {
+                Ok(Ok(reply)) if reply == text => Ok(()),
+                Ok(Ok(_)) => Err("got another client's bytes".to_owned()),
+                Ok(Err(error)) => Err(error.to_string()),
+                Err(_) => Err("not served in time".to_owned()),
+            }
+        });
+    }
+    let results = clients.join_all().await;
+    let served = results.iter().filter(|result| result.is_ok()).count();
+    (served, results.into_iter().filter_map(Result::err).collect())
+}
+
+/// G1: twenty connects a second while the SSH server is gone for ten seconds: none is
+/// refused, every client is served.
+#[tokio::test(flavor = "multi_thread")]
+async fn g1_no_client_is_refused_while_the_ssh_server_is_away() {
+    let mut sshd = Sshd::start();
+    let server = Server::echo().await;
+    let port = free_port();
+    let target = Target::Ssh(sshd.target("127.0.0.1", server.port()));
+    let engine = over_ssh(&sshd, vec![forward("echo", port, target)]);
+    engine.serving("echo").await;
+
+    let begun = Instant::now();
+    let clients = tokio::spawn(connect_in_a_loop(port, begun + Duration::from_secs(14)));
+    // Between two clients, so that none is in flight on a session that dies.
+    tokio::time::sleep_until(begun + Duration::from_millis(1_525)).await;
+    let sshd = tokio::task::spawn_blocking(move || {
+        sshd.stop();
+        sshd
+    });
+    let mut sshd = sshd.await.unwrap();
+    engine.until_forward("echo", "away", |f, _| f.tunnel.state != TunnelState::Up).await;
+    tokio::time::sleep_until(begun + Duration::from_millis(11_500)).await;
+    sshd.run();
+    let (served, wrong) = clients.await.unwrap();
+    assert!(wrong.is_empty(), "{wrong:?}");
+    assert!(served >= 260, "only {served} clients came to be served");
+    let forward = engine.serving("echo").await;
+    assert_eq!(forward.connections.total, u64::try_from(served).unwrap());
+    engine.stop().await;
+}
+
+/// Killing the `ssh` process is noticed at once; the listener never closes.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_killed_ssh_process_is_replaced_behind_the_same_listener() {
+    let sshd = Sshd::start();
+    let server = Server::echo().await;
+    let port = free_port();
+    let target = Target::Ssh(sshd.target("127.0.0.1", server.port()));
+    let engine = over_ssh(&sshd, vec![forward("echo", port, target)]);
+    engine.serving("echo").await;
+    let before = masters();
+    assert_eq!(before.len(), 1);
+    let mut events = engine.handle.events();
+    signal(before[0], Signal::KILL);
+    engine.until_forward("echo", "a lost session", |f, _| f.tunnel.state != TunnelState::Up).await;
+    assert_eq!(echo(port, b"held meanwhile").await.unwrap(), b"held meanwhile");
+    engine.serving("echo").await;
+    assert_ne!(masters(), before);
+    while let Ok(event) = events.try_recv() {
+        let line = event.kind.line();
+        assert!(!line.starts_with("listening"), "the listener was bound anew: {line}");
+    }
+    engine.stop().await;
+}
+
+/// G3: a frozen server is noticed within 15 s, never shown as serving for longer than
+/// that, and served again once it answers; a client of meanwhile is held.
+#[tokio::test(flavor = "multi_thread")]
+async fn g3_a_frozen_server_is_noticed_and_comes_back() {
+    let sshd = Sshd::start();
+    let server = Server::echo().await;
+    let port = free_port();
+    let target = Target::Ssh(sshd.target("127.0.0.1", server.port()));
+    let engine = over_ssh(&sshd, vec![forward("echo", port, target)]);
+    engine.serving("echo").await;
+    sshd.freeze();
+    let noticed = engine.until_forward("echo", "notice", |f, _| f.tunnel.state != TunnelState::Up);
+    timeout(Duration::from_secs(15), noticed).await.expect("not noticed within 15 s");
+    let client = tokio::spawn(async move { echo(port, b"held").await });
+    engine.until_forward("echo", "a held client", |f, _| f.connections.held == 1).await;
+    sshd.thaw();
+    assert_eq!(client.await.unwrap().unwrap(), b"held");
+    let forward = engine.serving("echo").await;
+    assert_eq!(forward.listener.state, ListenerState::Listening);
+    engine.stop().await;
+}
+
+/// A target that refuses is a problem of its own, and its return is noticed.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_refused_target_is_named_and_its_return_noticed() {
+    let sshd = Sshd::start();
+    let refusing = RefusingPort::take();
+    let port = free_port();
+    let target = Target::Ssh(sshd.target("127.0.0.1", refusing.port()));
+    let engine = over_ssh(&sshd, vec![forward("echo", port, target)]);
+    let forward =
+        engine.until_forward("echo", "degraded", |f, _| f.state == ForwardState::Degraded).await;
+    let problem = forward.problem.unwrap();
+    assert_eq!(problem.code, Code::TargetRefused);
+    assert!(problem.sentence.contains(&refusing.port().to_string()), "{problem}");
+    assert_eq!(forward.target_health.state, TargetState::Failing);
+    assert_eq!(forward.tunnel.state, TunnelState::Up);
+    let error = echo(port, b"x").await.unwrap_err();
+    assert_eq!(error.kind(), std::io::ErrorKind::ConnectionReset, "{error}");
+    refusing.listen();
+    engine.serving("echo").await;
+    engine.stop().await;
+}
+
+/// S7.2, S7.3: five hundred forwards to one host share one `ssh` and leave none behind.
+#[tokio::test(flavor = "multi_thread")]
+async fn s7_2_forwards_to_one_host_share_one_master() {
+    let sshd = Sshd::start();
+    let server = Server::echo().await;
+    let mut ports = BTreeSet::new();
+    while ports.len() < 500 {
+        ports.insert(free_port());
+    }
+    let forwards = ports
+        .iter()
+        .map(|port| {
+            let target = Target::Ssh(sshd.target("127.0.0.1", server.port()));
+            forward(&format!("echo-{port}"), *port, target)
+        })
+        .collect();
+    let engine = over_ssh(&sshd, forwards);
+    engine
+        .until("all serving", |s| {
+            s.forwards.len() == 500 && s.forwards.iter().all(|f| f.word(s.at) == "serving")
+        })
+        .await;
+    assert_eq!(masters().len(), 1);
+    assert_eq!(sshd.logins(), 1);
+    for port in ports.iter().step_by(100) {
+        assert_eq!(echo(*port, b"one of many").await.unwrap(), b"one of many");
+    }
+    engine.handle.command(Command::Stop(Selector::All)).await.unwrap();
+    engine.until("all off", |s| s.forwards.iter().all(|f| f.state == ForwardState::Stopped)).await;
+    engine.stop().await;
+    assert!(masters().is_empty());
+}

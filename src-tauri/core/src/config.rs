@@ -14,11 +14,13 @@ mod mask;
 mod model;
 mod restart;
 mod rule;
+mod scalars;
 mod service;
 mod show;
 mod source;
 mod tree;
 mod values;
+mod words;
 mod yaml;
 
 pub use diagnostic::{Diagnostic, Severity};

@@ -20,7 +20,14 @@ pub(super) struct Claim {
 #[derive(Default)]
 pub(super) struct Clashes {
     names: HashMap<String, usize>,
-    ports: HashMap<u16, Vec<usize>>,
+    ports: HashMap<u16, Holders>,
+}
+
+/// Who claims a port: those that run, and those that would if they had no errors.
+#[derive(Default)]
+struct Holders {
+    running: Vec<usize>,
+    broken: Vec<usize>,
 }
 
 impl Clashes {
@@ -72,26 +79,37 @@ impl Clashes {
     fn port(&mut self, cx: &mut Cx<'_>, entries: &[Entry], index: usize) -> bool {
         let claim = &entries[index].claim;
         let Some((port, place)) = claim.port.filter(|_| claim.enabled) else { return true };
+        let overlapping = |holders: &[usize]| {
+            holders.iter().find(|held| overlap(&entries[**held].claim.bind, &claim.bind)).copied()
+        };
         let holders = self.ports.entry(port).or_default();
-        let overlapping = |holder: &&usize| overlap(&entries[**holder].claim.bind, &claim.bind);
-        let clashing: Vec<usize> = holders.iter().filter(overlapping).copied().collect();
-        let running = clashing.iter().find(|holder| entries[**holder].spec.is_some());
-        holders.push(index);
-        let hint = "Give one of the two another `local_port`, or bind them to different addresses";
-        if let Some(first) = running.or(clashing.first()) {
-            let first_claim = &entries[*first].claim;
-            let named = first_claim.name.as_ref().map_or("another service", |(name, _)| name);
-            let where_first = where_is(cx, first_claim.port.map(|(_, place)| place), place);
-            let (rule, end) = match running {
-                Some(_) => (Rule::DuplicatePort, ""),
-                None => (Rule::SharedPort, ", which does not run"),
-            };
-            let verb = if running.is_some() { "is taken by" } else { "is also that of" };
-            let message =
-                format!("The local port `{port}` {verb} `{}` in {where_first}{end}", shown(named));
-            cx.report(rule, place, message, hint);
+        let (running, broken) = (overlapping(&holders.running), overlapping(&holders.broken));
+        // One of those that overlap stands for all of them.
+        match (entries[index].spec.is_some(), running, broken) {
+            (true, None, _) => holders.running.push(index),
+            (false, _, None) => holders.broken.push(index),
+            _ => {}
+        }
+        if let Some(first) = running.or(broken) {
+            let first = &entries[first].claim;
+            report_port(cx, port, place, first, running.is_some());
         }
         running.is_none()
+    }
+}
+
+fn report_port(cx: &mut Cx<'_>, port: u16, place: Place, first: &Claim, first_runs: bool) {
+    let named = first.name.as_ref().map_or("another service", |(name, _)| name);
+    let named =
+        format!("`{}` in {}", shown(named), where_is(cx, first.port.map(|(_, at)| at), place));
+    let hint = "Give one of the two another `local_port`, or bind them to different addresses";
+    if first_runs {
+        let message = format!("The local port `{port}` is taken by {named}");
+        cx.report(Rule::DuplicatePort, place, message, hint);
+    } else {
+        let message =
+            format!("The local port `{port}` is also that of {named}, which does not run");
+        cx.report(Rule::SharedPort, place, message, hint);
     }
 }
 
@@ -108,11 +126,8 @@ fn where_is(cx: &Cx<'_>, first: Option<Place>, here: Place) -> String {
 
 /// Whether two sets of addresses have one in common. None means loopback, of both families.
 fn overlap(a: &[IpAddr], b: &[IpAddr]) -> bool {
-    const LOOPBACK: [IpAddr; 2] =
-        [IpAddr::V4(Ipv4Addr::LOCALHOST), IpAddr::V6(Ipv6Addr::LOCALHOST)];
-    let or_loopback =
-        |set: &[IpAddr]| if set.is_empty() { LOOPBACK.to_vec() } else { set.to_vec() };
-    let (a, b) = (or_loopback(a), or_loopback(b));
+    const LOOPBACK: &[IpAddr] = &[IpAddr::V4(Ipv4Addr::LOCALHOST), IpAddr::V6(Ipv6Addr::LOCALHOST)];
+    let (a, b) = (if a.is_empty() { LOOPBACK } else { a }, if b.is_empty() { LOOPBACK } else { b });
     let same = |a: &IpAddr, b: &IpAddr| {
         a == b || (a.is_ipv4() == b.is_ipv4() && (a.is_unspecified() || b.is_unspecified()))
     };

@@ -3,8 +3,9 @@
 use super::ClusterHealth;
 use super::cx::Cx;
 use super::fields::{Fields, Read, Value};
+use super::scalars::switch;
 use super::tree::Node;
-use super::values::{switch, wrong};
+use super::values::wrong;
 use std::collections::BTreeMap;
 use std::rc::Rc;
 use std::time::Duration;

@@ -4,7 +4,8 @@
 use super::Rule;
 use super::cx::{Cx, Text, shown};
 use super::tree::{Kind, Map, Node, Place};
-use std::collections::HashMap;
+use super::words::{capital, listed, nearest};
+use std::collections::{HashMap, HashSet};
 use std::rc::Rc;
 
 /// A map being read.
@@ -99,7 +100,7 @@ impl Fields {
                     entries: Vec::new(),
                     asked: Vec::new(),
                 };
-                fields.fill(cx, map);
+                fields.fill(cx, map, &mut HashSet::new());
                 Some(fields)
             }
             other => {
@@ -119,8 +120,8 @@ impl Fields {
         }
     }
 
-    fn fill(&mut self, cx: &mut Cx<'_>, map: &Map) {
-        let inherited = self.entries.len();
+    /// Adds the entries of `map`, and of what it merges, that are not there yet.
+    fn fill(&mut self, cx: &mut Cx<'_>, map: &Map, inherited: &mut HashSet<String>) {
         let mut own: HashMap<String, Place> = HashMap::new();
         for (key, value) in &map.entries {
             let Some(name) = key_name(cx, key) else { continue };
@@ -129,19 +130,19 @@ impl Fields {
                 let message = format!(
                     "The key `{name}` stands here again, first in line {line}, column {column}"
                 );
-                let hint = "Keep one of the two";
-                cx.report(Rule::DuplicateKey, key.place, message, hint);
+                cx.report(Rule::DuplicateKey, key.place, message, "Keep one of the two");
                 continue;
             }
             own.insert(name.clone(), key.place);
-            if !self.entries[..inherited].iter().any(|field| field.key == name) {
+            if !inherited.contains(&name) {
                 let value = Rc::clone(value);
                 self.entries.push(Field { key: name, place: key.place, value, taken: false });
             }
         }
+        inherited.extend(own.into_keys());
         for merged in &map.merged {
             if let Kind::Map(map) = &merged.kind {
-                self.fill(cx, map);
+                self.fill(cx, map, inherited);
             }
         }
     }
@@ -290,57 +291,5 @@ fn hint_for(key: &str, known: &[&str], habits: &[(&str, &str)]) -> String {
     match nearest(key, known.iter().copied()) {
         Some(near) => format!("Did you mean `{near}`?"),
         None => format!("Remove it; known are {}", listed(known)),
-    }
-}
-
-/// The candidate that `word` is probably a slip of.
-pub(super) fn nearest<'a>(
-    word: &str,
-    candidates: impl Iterator<Item = &'a str>,
-) -> Option<&'a str> {
-    let word: String = word.chars().take(64).collect::<String>().to_lowercase().replace('-', "_");
-    let scored = candidates.map(|candidate| {
-        let plain = candidate.to_lowercase().replace('-', "_");
-        (strsim::damerau_levenshtein(&word, &plain), candidate)
-    });
-    let (distance, near) = scored.min_by_key(|(distance, _)| *distance)?;
-    (distance <= (near.chars().count() / 3).max(1)).then_some(near)
-}
-
-/// Words as a sentence lists them.
-pub(super) fn listed(words: &[&str]) -> String {
-    let quoted: Vec<String> = words.iter().map(|word| format!("`{word}`")).collect();
-    match quoted.split_last() {
-        Some((last, [])) => last.clone(),
-        Some((last, others)) => format!("{} and {last}", others.join(", ")),
-        None => String::new(),
-    }
-}
-
-/// Begins a sentence with `text`.
-pub(super) fn capital(text: &str) -> String {
-    let mut chars = text.chars();
-    chars.next().map(|first| first.to_uppercase().chain(chars).collect()).unwrap_or_default()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn finds_what_was_meant() {
-        let known = ["local_port", "remote_port", "name", "tags"];
-        let near = |word| nearest(word, known.into_iter());
-        assert_eq!(near("localport"), Some("local_port"));
-        assert_eq!(near("local-port"), Some("local_port"));
-        assert_eq!(near("nmae"), Some("name"));
-        assert_eq!(near("colour"), None);
-        assert_eq!(near(""), None);
-    }
-
-    #[test]
-    fn lists_words_as_people_do() {
-        assert_eq!(listed(&["a"]), "`a`");
-        assert_eq!(listed(&["a", "b", "c"]), "`a`, `b` and `c`");
     }
 }

@@ -201,7 +201,7 @@ fn addresses(cx: &mut Cx<'_>, text: &str, place: Place) -> Option<Vec<IpAddr>> {
 fn health_check(cx: &mut Cx<'_>, fields: &mut Fields, defaults: &Defaults) -> CheckPart {
     let read = fields.value(cx, "health_check");
     let own = match read {
-        Read::Is(Value::Text(text), _) if super::values::switch(&text.text) == Some(false) => {
+        Read::Is(Value::Text(text), _) if super::scalars::switch(&text.text) == Some(false) => {
             CheckPart::off()
         }
         Read::Is(Value::Map(node), _) => match Fields::open(cx, "`health_check`", &node) {

@@ -1,13 +1,14 @@
 //! Owns how a configuration is shown: resolved, with `defaults` merged in and
 //! secrets covered, in the form of a configuration that could be loaded again.
 
+mod yaml;
+
 use super::checks::without_login;
 use super::{
     ClusterHealth, Config, ForwardSpec, HealthCheck, HealthCheckKind, KubeResource, KubeTarget,
     PortRef, RestartPolicy, SshTarget, Target,
 };
 use serde_json::{Map, Value, json};
-use std::fmt::Write;
 use std::time::Duration;
 
 const REDACTED: &str = "<redacted>";
@@ -39,7 +40,7 @@ impl Config {
     #[must_use]
     pub fn show_yaml(&self) -> String {
         let mut text = String::new();
-        write_yaml(&mut text, &self.show(), 0);
+        yaml::write(&mut text, &self.show(), 0);
         text
     }
 }
@@ -210,104 +211,4 @@ fn text(text: &str) -> Value {
 /// As it would have to be written, so that no variable is looked for in it.
 fn escape(text: &str) -> String {
     text.replace("${", "$${")
-}
-
-/// Block style for what holds more, flow style for the rest. JSON texts are YAML texts, too.
-fn write_yaml(out: &mut String, value: &Value, indent: usize) {
-    match value {
-        Value::Object(map) => {
-            let mut pairs: Vec<_> = map.iter().collect();
-            pairs.sort_by_key(|(key, _)| (rank(key), key.as_str()));
-            for (index, (key, value)) in pairs.into_iter().enumerate() {
-                // The first key of a list's entry stands behind its dash.
-                let pad = if index == 0 && out.ends_with("- ") { 0 } else { indent };
-                let _ = write!(out, "{:pad$}{}:", "", scalar(key));
-                write_inner(out, value, indent + 2);
-            }
-        }
-        Value::Array(items) if items.iter().any(Value::is_object) => {
-            for item in items {
-                let _ = write!(out, "{:indent$}- ", "");
-                write_yaml(out, item, indent + 2);
-            }
-        }
-        other => {
-            let _ = writeln!(out, "{:indent$}{}", "", flow(other));
-        }
-    }
-}
-
-/// Keys that people write first; the others follow by name.
-fn rank(key: &str) -> usize {
-    const FIRST: [&str; 13] = [
-        "version",
-        "defaults",
-        "cluster_contexts",
-        "name",
-        "description",
-        "technology",
-        "enabled",
-        "tags",
-        "local_port",
-        "bind",
-        "remote_port",
-        "connection",
-        "hold",
-    ];
-    FIRST.iter().position(|first| *first == key).unwrap_or(FIRST.len())
-}
-
-fn write_inner(out: &mut String, value: &Value, indent: usize) {
-    let block = match value {
-        Value::Object(map) => !map.is_empty(),
-        Value::Array(items) => items.iter().any(Value::is_object),
-        _ => false,
-    };
-    if block {
-        out.push('\n');
-        write_yaml(out, value, indent);
-    } else {
-        let _ = writeln!(out, " {}", flow(value));
-    }
-}
-
-fn flow(value: &Value) -> String {
-    match value {
-        Value::String(text) => scalar(text),
-        Value::Array(items) => {
-            let items: Vec<String> = items.iter().map(flow).collect();
-            format!("[{}]", items.join(", "))
-        }
-        other => other.to_string(),
-    }
-}
-
-/// A text without quotes where no reader could take it for anything else.
-fn scalar(text: &str) -> String {
-    let word = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | '.' | '/');
-    let special = ["true", "false", "yes", "no", "on", "off", "null", "y", "n"];
-    let plain = text.starts_with(|c: char| c.is_ascii_alphabetic())
-        && text.chars().all(word)
-        && !special.contains(&text.to_ascii_lowercase().as_str());
-    if plain { text.to_owned() } else { quote(text) }
-}
-
-/// JSON's quotes; what YAML does not print is escaped as well.
-fn quote(text: &str) -> String {
-    let json = Value::from(text).to_string();
-    let mut quoted = String::with_capacity(json.len());
-    for c in json.chars() {
-        match c {
-            '\u{7f}'..='\u{9f}'
-            | '\u{2028}'
-            | '\u{2029}'
-            | '\u{feff}'
-            | '\u{fffe}'
-            | '\u{ffff}' => {
-                let _ = write!(quoted, "\\u{:04x}", u32::from(c));
-            }
-            c => quoted.push(c),
-        }
-    }
-    quoted
 }

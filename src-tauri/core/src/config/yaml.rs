@@ -1,9 +1,13 @@
 //! Owns how text becomes a tree: parses YAML into nodes with places, resolves
 //! anchors, aliases and merge keys, and refuses what is broken or boundless.
 
+mod complaints;
+mod extent;
+
+use self::extent::Extent;
 use super::Rule;
-use super::cx::Cx;
-use super::mask::{Masked, Unmaskable, mask};
+use super::cx::{Cx, shown};
+use super::mask::{Masked, mask};
 use super::tree::{Kind, Map, Node, Piece, Place, Scalar};
 use saphyr_parser::{Event, Marker, Parser, ScalarStyle, Span, Tag};
 use std::collections::HashMap;
@@ -23,33 +27,39 @@ pub(super) fn parse(cx: &mut Cx<'_>, source: usize) -> Option<Rc<Node>> {
     let text = text.strip_prefix('\u{feff}').unwrap_or(text);
     let start = Place { source, line: 1, column: 1 };
     if text.len() > MAX_BYTES {
-        let message = format!("The file has `{}` bytes, allowed are `{MAX_BYTES}`", text.len());
-        cx.report(Rule::FileTooLarge, start, message, "Split it into several files");
+        complaints::too_large(cx, start, text.len());
         return None;
     }
-    if let Some((place, c)) = control_character(source, text) {
-        let message = format!("The character `U+{:04X}` is not allowed in YAML", u32::from(c));
-        let hint = "Remove it, or write it as an escape in double quotes";
-        cx.report(Rule::ControlCharacter, place, message, hint);
+    let extent = &Extent::of(source, text);
+    if let Some((place, c)) = extent.find(is_forbidden) {
+        complaints::forbidden(cx, place, c);
         return None;
     }
     let masked = match mask(source, text) {
         Ok(masked) => masked,
         Err(why) => {
-            report_unmaskable(cx, start, why);
+            complaints::unmaskable(cx, start, why);
             return None;
         }
     };
-    let extent = &Extent::of(source, text);
     let (stack, anchors) = (Vec::new(), HashMap::new());
     let result = Builder { cx, extent, masked: &masked, stack, anchors }.run();
     match result {
         Ok(root) => root,
         Err(Stop::Reported) => None,
         Err(Stop::Syntax(marker, info)) => {
-            report_syntax(cx, text, extent.place(&marker), &info);
+            complaints::syntax(cx, extent, &marker, &info);
             None
         }
+    }
+}
+
+/// Whether YAML forbids a character.
+fn is_forbidden(c: char) -> bool {
+    match c {
+        '\t' | '\n' | '\r' | '\u{85}' => false,
+        '\u{fffe}' | '\u{ffff}' | '\u{feff}' => true,
+        c => c.is_control(),
     }
 }
 
@@ -75,7 +85,7 @@ enum Content {
 
 struct Builder<'c, 'e, 'm> {
     cx: &'c mut Cx<'e>,
-    extent: &'m Extent,
+    extent: &'m Extent<'m>,
     masked: &'m Masked,
     stack: Vec<Open>,
     anchors: HashMap<usize, Rc<Node>>,
@@ -214,8 +224,7 @@ impl Builder<'_, '_, '_> {
         let core = ["str", "int", "float", "bool", "null", "map", "seq"];
         let known = tag.is_yaml_core_schema() && core.contains(&tag.suffix.as_str());
         if !known && !tag.suffix.is_empty() {
-            let message =
-                format!("The tag `{}` has no meaning here", super::cx::shown(&tag.to_string()));
+            let message = format!("The tag `{}` has no meaning here", shown(&tag.to_string()));
             self.cx.report(Rule::UnknownTag, place, message, "Remove the tag");
         }
         tag.suffix == "str" || (tag.handle == "!" && tag.suffix.is_empty())
@@ -246,106 +255,4 @@ fn merge(cx: &mut Cx<'_>, map: &mut Map, value: &Rc<Node>) {
             cx.report(Rule::BadMerge, value.place, "`<<` merges only maps", hint);
         }
     }
-}
-
-/// The width of every line of a source, to keep places inside it: the parser
-/// puts what it misses at the end on a line after the last.
-struct Extent {
-    source: usize,
-    widths: Vec<usize>,
-}
-
-impl Extent {
-    fn of(source: usize, text: &str) -> Self {
-        let text = text.replace("\r\n", "\n");
-        Self { source, widths: text.split(['\n', '\r']).map(|line| line.chars().count()).collect() }
-    }
-
-    fn place(&self, marker: &Marker) -> Place {
-        let line = marker.line().clamp(1, self.widths.len());
-        let width = self.widths.get(line - 1).copied().unwrap_or(0);
-        let column = if marker.line() > line { width } else { marker.col().min(width) };
-        let number = |value: usize| u32::try_from(value).unwrap_or(u32::MAX);
-        Place { source: self.source, line: number(line), column: number(column + 1) }
-    }
-}
-
-fn report_unmaskable(cx: &mut Cx<'_>, start: Place, why: Unmaskable) {
-    match why {
-        Unmaskable::TooMany(place) => {
-            let message = "The file refers to more variables than can be told apart";
-            cx.report(Rule::TooManyVariables, place, message, "Split it into several files");
-        }
-        Unmaskable::NoPlane => {
-            let message = "The file uses characters of both supplementary private-use planes";
-            cx.report(Rule::ControlCharacter, start, message, "Remove those of one plane");
-        }
-    }
-}
-
-/// The first character that YAML forbids.
-fn control_character(source: usize, text: &str) -> Option<(Place, char)> {
-    let forbidden = |c: char| match c {
-        '\t' | '\n' | '\r' | '\u{85}' => false,
-        '\u{fffe}' | '\u{ffff}' | '\u{feff}' => true,
-        c => c.is_control(),
-    };
-    let at = text.find(forbidden)?;
-    Some((place_at(source, text, at), text[at..].chars().next()?))
-}
-
-/// The place of a byte offset.
-fn place_at(source: usize, text: &str, at: usize) -> Place {
-    let before = &text[..at];
-    let breaks = |text: &str| {
-        let crlf = text.matches("\r\n").count();
-        text.matches(['\n', '\r']).count() - crlf
-    };
-    let line = before.rsplit(['\n', '\r']).next().unwrap_or_default();
-    let number = |value: usize| u32::try_from(value + 1).unwrap_or(u32::MAX);
-    Place { source, line: number(breaks(before)), column: number(line.chars().count()) }
-}
-
-fn report_syntax(cx: &mut Cx<'_>, text: &str, place: Place, info: &str) {
-    if let Some(tab) = tab_near(text, place) {
-        let hint = "Replace the tab by spaces; YAML indents with spaces only";
-        cx.report(Rule::TabIndentation, tab, "A tab stands where YAML wants spaces", hint);
-        return;
-    }
-    let message = format!("This is not YAML: {}", super::cx::quoted(info));
-    cx.report(Rule::YamlSyntax, place, message, syntax_hint(info));
-}
-
-/// The tab in the indentation of the line of `place` or of the one before it.
-fn tab_near(text: &str, place: Place) -> Option<Place> {
-    let candidates = [place.line, place.line.saturating_sub(1)];
-    candidates.into_iter().find_map(|line| {
-        let content = text.lines().nth(line.checked_sub(1)? as usize)?;
-        let indent = &content[..content.len() - content.trim_start_matches([' ', '\t', '-']).len()];
-        let column = indent.find('\t')? + 1;
-        Some(Place { line, column: u32::try_from(column).unwrap_or(u32::MAX), ..place })
-    })
-}
-
-fn syntax_hint(info: &str) -> &'static str {
-    let hints = [
-        ("unknown anchor", "Define the anchor with `&name` before its first `*name`"),
-        ("quoted scalar", "Close the quote that was opened before this place"),
-        ("end of stream", "Close the quote or bracket that was opened before this place"),
-        (
-            "mapping values",
-            "Put quotes round a value that contains `: `, and check the indentation",
-        ),
-        ("indentation", "Indent this line like its neighbours of the same level"),
-        ("',' or", "Close the bracket, or put a comma between the values"),
-        ("bracket", "Close the brackets in the order they were opened"),
-        ("unexpected character", "Put quotes round a value that begins with a sign"),
-        ("simple key", "Put `: ` after the key, and check the indentation"),
-        ("block", "Check the indentation of this line against the lines above"),
-    ];
-    let found = hints.iter().find(|(words, _)| info.contains(words));
-    found.map_or(
-        "Check indentation, quotes and brackets at this place and just above",
-        |(_, hint)| hint,
-    )
 }

@@ -294,3 +294,31 @@ fn covered(spec: &localport_core::config::ForwardSpec) -> localport_core::config
     }
     spec
 }
+
+/// No file within the size limit makes reading it take long, whatever it repeats.
+#[test]
+fn reading_is_bounded_in_time() {
+    let wide: String = (0..30_000).map(|index| format!("  k{index}: 1\n")).collect();
+    let merged = format!("x-a: &a\n{wide}x-b:\n  <<: *a\n{wide}services: []\n");
+    let entries: String =
+        (0..20_000).map(|index| format!("  - {{<<: *s, name: n{index}}}\n")).collect();
+    let services = |common: &str| {
+        format!("x-s: &s {{technology: ssh, remote_port: 80, {common}}}\nservices:\n{entries}")
+    };
+    let files = [
+        merged,
+        services("connection: {host: h}, local_port: 15000"),
+        services("connection: {}, local_port: 15000"),
+        format!("services: [{}]\n", "{}, ".repeat(20_000)),
+        format!("services:\n{}", "- a\n".repeat(20_000)),
+        format!("x: &a [{}]\nservices: [{{tags: *a}}]\n", "${A:1}, ".repeat(60_000)),
+    ];
+    for text in files {
+        assert!(text.len() < 1024 * 1024, "{}", text.len());
+        let started = std::time::Instant::now();
+        let config = Machine::bare().load(&text);
+        let took = started.elapsed();
+        assert!(took < Duration::from_secs(20), "{took:?} for {}", &text[..40]);
+        assert!(config.forwards.len() <= 1);
+    }
+}

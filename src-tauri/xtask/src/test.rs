@@ -1,10 +1,12 @@
 //! Owns `cargo xtask test`: every check, in the order in which they fail soonest.
 
-use crate::packages::{BUILD, DESKTOP, RUN, TEST, cargo_deny, install, install_ui, npm};
+use crate::packages::{
+    BUILD, CARGO_DENY, CARGO_NEXTEST, DESKTOP, RUN, TEST, install, install_ui, npm, tool,
+};
 use crate::shell::{Result, built, cargo, command, step};
 use std::env;
 
-/// Sets the machine up and runs everything; `filter` goes to `cargo test`.
+/// Sets the machine up and runs everything; `filter` goes to `cargo nextest`.
 pub fn run(filter: &[&str]) -> Result {
     install(&[RUN, BUILD, DESKTOP, TEST])?;
     install_ui()?;
@@ -22,7 +24,11 @@ pub fn run(filter: &[&str]) -> Result {
     }
     let programs = ["build", "-p", "localport", "-p", "localport-desktop"];
     step("build", &mut cargo(&programs))?;
-    let mut tests = cargo(&["test", "--workspace", "--no-fail-fast"]);
+    let (name, package) = CARGO_NEXTEST;
+    let nextest = tool(name, package)?;
+    // Run by its own path it expects the word that cargo would have passed on.
+    let words = ["nextest", "run", "--workspace", "--no-fail-fast"];
+    let mut tests = command(&nextest.to_string_lossy(), &words);
     tests.args(filter);
     // The suites start these as a person would.
     tests.env("LOCALPORT_BIN", built("debug", "localport"));
@@ -32,7 +38,8 @@ pub fn run(filter: &[&str]) -> Result {
 
 /// Licences, sources, and who may depend on what.
 fn deny() -> Result {
-    let program = cargo_deny()?;
+    let (name, package) = CARGO_DENY;
+    let program = tool(name, package)?;
     let words = ["--log-level", "error", "check", "bans", "licenses", "sources"];
     let mut deny = command(&program.to_string_lossy(), &words);
     // cargo-deny asks cargo for the dependency graph.
@@ -44,6 +51,7 @@ fn deny() -> Result {
 
 /// Known vulnerabilities; apart from the tests, because their database is fetched.
 pub fn audit() -> Result {
-    let program = cargo_deny()?;
+    let (name, package) = CARGO_DENY;
+    let program = tool(name, package)?;
     step("advisories", &mut command(&program.to_string_lossy(), &["check", "advisories"]))
 }

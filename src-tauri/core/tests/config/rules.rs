@@ -235,10 +235,8 @@ fn key_files_are_found_from_the_file_that_names_them() {
     let config = load(&[Source::new("/etc/localport/config.yaml", text)], &machine);
     assert_eq!(config.diagnostics, vec![]);
     let Target::Ssh(target) = &config.forwards[0].target else { panic!("{config:?}") };
-    assert_eq!(
-        target.key_file.as_deref().and_then(|path| path.to_str()),
-        Some("/etc/localport/keys/id")
-    );
+    let expected = std::path::Path::new("/etc/localport/keys/id");
+    assert_eq!(target.key_file.as_deref(), Some(expected));
 }
 
 /// A file is bounded in size, in references and in complaints.

@@ -28,8 +28,7 @@ pub(super) fn check_url(cx: &mut Cx<'_>, url: &str, place: Place) -> Option<Else
             Some(Elsewhere { key: "url", host: Some(host), port, place })
         });
     if elsewhere.is_none() {
-        let message =
-            format!("`{}` is not a URL that can be requested", shown(&without_login(url)));
+        let message = format!("`{}` is not a URL that can be requested", shown(&covered(url)));
         cx.report(Rule::BadUrl, place, message, "Write one such as `http://localhost:8080/health`");
     }
     elsewhere
@@ -56,6 +55,17 @@ pub(in super::super) fn without_login(url: &str) -> String {
     match url[start..end].rfind('@') {
         Some(at) => format!("{}<redacted>{}", &url[..start], &url[start + at..]),
         None => url.to_owned(),
+    }
+}
+
+/// A URL that cannot be read, with everything covered in which a password could
+/// be: where its login ends is not certain, so the last `@` counts.
+fn covered(url: &str) -> String {
+    let start = url.find("//").map_or(0, |at| at + 2);
+    let shown = url.split('?').next().unwrap_or_default();
+    match shown.rfind('@').filter(|at| *at >= start) {
+        Some(at) => format!("{}<redacted>{}", &shown[..start], &shown[at..]),
+        None => shown.to_owned(),
     }
 }
 
@@ -156,4 +166,44 @@ pub(super) fn headers(cx: &mut Cx<'_>, fields: &mut Fields) -> Option<BTreeMap<S
         headers.insert(name, Secret::new(text));
     }
     Some(headers)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn logins_in_urls_are_covered() {
+        let cases = [
+            ("http://h/x", "http://h/x", "http://h/x"),
+            ("http://u:p@h/@x", "http://<redacted>@h/@x", "http://<redacted>@x"),
+            ("http://u:p/q@h/", "http://u:p/q@h/", "http://<redacted>@h/"),
+            ("u:p@h?token=t", "<redacted>@h?token=t", "<redacted>@h"),
+            ("?a//", "?a//", ""),
+        ];
+        for (url, login, all) in cases {
+            assert_eq!(without_login(url), login, "{url}");
+            assert_eq!(covered(url), all, "{url}");
+        }
+    }
+
+    #[test]
+    fn hosts_and_ports_of_urls_are_found() {
+        let host = |host: &str, port| Some((host.to_owned(), port));
+        let cases = [
+            ("h", host("h", None)),
+            ("h:80", host("h", Some(80))),
+            ("[::1]:80", host("::1", Some(80))),
+            ("[::1]", host("::1", None)),
+            ("h:0", None),
+            ("h:x", None),
+            (":80", None),
+            ("[::1", None),
+            ("[x]", None),
+            ("[::1]x", None),
+        ];
+        for (authority, expected) in cases {
+            assert_eq!(host_and_port(authority), expected, "{authority}");
+        }
+    }
 }

@@ -30,7 +30,7 @@ pub(super) fn write(out: &mut String, value: &Value, indent: usize) {
 
 /// Keys that people write first; the others follow by name.
 fn rank(key: &str) -> usize {
-    const FIRST: [&str; 13] = [
+    const FIRST: [&str; 14] = [
         "version",
         "defaults",
         "cluster_contexts",
@@ -44,6 +44,7 @@ fn rank(key: &str) -> usize {
         "remote_port",
         "connection",
         "hold",
+        "type",
     ];
     FIRST.iter().position(|first| *first == key).unwrap_or(FIRST.len())
 }

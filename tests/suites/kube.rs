@@ -1,1 +1,13 @@
-//! x
+//! The Kubernetes adapter against a double of an API server and its node.
+
+#[path = "kube/rig.rs"]
+mod rig;
+
+#[path = "kube/problems.rs"]
+mod problems;
+#[path = "kube/recovery.rs"]
+mod recovery;
+#[path = "kube/stream.rs"]
+mod stream;
+#[path = "kube/targets.rs"]
+mod targets;

@@ -1,5 +1,6 @@
 //! Parts and doubles that the suites share.
 
+pub mod apiserver;
 #[cfg(unix)]
 pub mod engine;
 #[cfg(unix)]

@@ -9,7 +9,7 @@
 
 use super::classify::{self, Doing};
 use super::cluster::{Cluster, REQUEST_LIMIT};
-use crate::registry::{LeaseKind, Tasks};
+use crate::registry::LeaseKind;
 use futures_util::{StreamExt, TryStreamExt};
 use kube::api::{Api, ListParams, WatchEvent, WatchParams};
 use kube::core::NamespaceResourceScope;
@@ -22,6 +22,7 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::{Notify, watch};
 use tokio::time::{Instant, sleep, timeout};
+use tokio_util::sync::CancellationToken;
 
 /// Objects per page of a list, as client-go asks for.
 const PAGE: u32 = 500;
@@ -57,7 +58,7 @@ pub(super) struct View<T> {
 pub(super) struct Feed<T> {
     view: watch::Receiver<View<T>>,
     doubt: Arc<Notify>,
-    tasks: Tasks,
+    end: CancellationToken,
 }
 
 impl<T: Clone + Send + Sync + 'static> Feed<T> {
@@ -79,7 +80,7 @@ impl<T: Clone + Send + Sync + 'static> Feed<T> {
         let doubt = Arc::new(Notify::new());
         let subject = only.map_or_else(|| resource.to_owned(), |name| format!("{resource}/{name}"));
         let name = format!("{subject} in {namespace} of {}", cluster.context);
-        let tasks = cluster.shared.tasks.child("kube");
+        let tasks = cluster.shared.tasks.clone();
         let lease = tasks.registry().lease(LeaseKind::Watch, &name, "kube");
         let watcher = Watcher {
             cluster,
@@ -90,11 +91,14 @@ impl<T: Clone + Send + Sync + 'static> Feed<T> {
             view: sender,
             doubt: doubt.clone(),
         };
-        tasks.spawn(format!("watch {name}"), async move {
+        // In the adapter's own group, so that its end waits for this task too.
+        let end = tasks.token().child_token();
+        let ended = end.clone();
+        tasks.spawn_to_end(format!("watch {name}"), async move {
             let _lease = lease;
-            watcher.run().await;
+            ended.run_until_cancelled(watcher.run()).await;
         });
-        Arc::new(Self { view, doubt, tasks })
+        Arc::new(Self { view, doubt, end })
     }
 
     /// What is known now, marked as seen in the receiver that is given back.
@@ -125,7 +129,7 @@ impl<T: Clone + Send + Sync + 'static> Feed<T> {
 
 impl<T> Drop for Feed<T> {
     fn drop(&mut self) {
-        self.tasks.cancel();
+        self.end.cancel();
     }
 }
 

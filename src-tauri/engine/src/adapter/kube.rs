@@ -99,16 +99,12 @@ impl KubeAdapter {
         Ok(clusters.entry(context.clone()).or_insert_with(fresh).clone())
     }
 
-    async fn open_session(
-        &self,
-        target: &Target,
-        scope: SessionScope,
-    ) -> Result<Arc<dyn Session>, Problem> {
+    async fn open_session(&self, target: &Target) -> Result<Arc<dyn Session>, Problem> {
         let target = kube_target(target)?;
         let cluster = self.cluster(target).await?;
         let sight = Sight::gain(&cluster, target).await;
         let sight = sight.map_err(|fault| problem(&fault, &cluster.place(target)))?;
-        Ok(Arc::new(PodSession::open(sight, &scope).await?))
+        Ok(Arc::new(PodSession::open(sight).await?))
     }
 
     async fn wait_mended(&self, target: &Target, problem: &Problem) {
@@ -127,9 +123,9 @@ impl Adapter for KubeAdapter {
     fn open<'a>(
         &'a self,
         target: &'a Target,
-        scope: SessionScope,
+        _scope: SessionScope,
     ) -> BoxFuture<'a, Result<Arc<dyn Session>, Problem>> {
-        Box::pin(self.open_session(target, scope))
+        Box::pin(self.open_session(target))
     }
 
     fn mended<'a>(&'a self, target: &'a Target, problem: &'a Problem) -> BoxFuture<'a, ()> {

@@ -8,8 +8,7 @@ use super::cluster::Cluster;
 use super::feed::{Feed, View};
 use super::path::{Care, DataPath, Endpoint};
 use super::v4::V4Path;
-use crate::adapter::{ConnectError, Connection, Route, Session, SessionScope, Upstream, Verdict};
-use crate::registry::{Lease, LeaseKind};
+use crate::adapter::{ConnectError, Connection, Route, Session, Upstream, Verdict};
 use futures_util::future::BoxFuture;
 use localport_core::config::{KubeResource, KubeTarget};
 use localport_core::kube::{Fault, Known, Pod, Selector, Service, Unfit, problem, resolve};
@@ -146,22 +145,19 @@ pub(super) struct PodSession {
     path: Box<dyn DataPath>,
     chosen: Mutex<Endpoint>,
     ended: OnceLock<Problem>,
-    _lease: Lease,
 }
 
 impl PodSession {
     /// Opens a session to the pod that serves now.
-    pub(super) async fn open(sight: Sight, scope: &SessionScope) -> Result<Self, Problem> {
+    pub(super) async fn open(sight: Sight) -> Result<Self, Problem> {
         let chosen = match sight.resolve(None, &[]) {
             Ok(chosen) => chosen,
             Err(fault) => return Err(sight.unresolved(fault).await),
         };
         let place = sight.cluster.place(&sight.target);
-        let name = format!("{} in {} of {}", place.target, place.namespace, place.context);
-        let lease = scope.tasks.registry().lease(LeaseKind::Session, name, &scope.forward);
         let path = Box::new(V4Path::new(sight.cluster.clone(), place));
         let chosen = Mutex::new(chosen);
-        Ok(Self { sight, path, chosen, ended: OnceLock::new(), _lease: lease })
+        Ok(Self { sight, path, chosen, ended: OnceLock::new() })
     }
 
     /// The endpoint of this moment. The pod is kept while it can serve.

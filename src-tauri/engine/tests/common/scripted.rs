@@ -1,0 +1,236 @@
+//! A scripted far side, and an engine over it.
+
+// Helpers of a test may fail the test; each binary uses some of them.
+#![allow(clippy::unwrap_used, clippy::panic, dead_code)]
+
+use futures_util::future::BoxFuture;
+use localport_core::config::{Config, DEFAULT_HOLD, ForwardSpec, SshTarget, Target};
+use localport_core::problem::{Code, Problem};
+use localport_core::snapshot::{Forward, Snapshot};
+use localport_engine::adapter::{
+    Adapter, ConnectError, Connection, Route, Session, SessionScope, Verdict,
+};
+use localport_engine::engine::{self, Options};
+use localport_engine::handle::EngineHandle;
+use localport_engine::registry::Registry;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::watch;
+use tokio::time::timeout;
+
+pub const DEADLINE: Duration = Duration::from_secs(10);
+
+/// What the far side does now.
+#[derive(Clone, Debug)]
+pub enum Far {
+    /// Sessions open and clients are carried to this address.
+    Up(SocketAddr),
+    /// Sessions end and none opens.
+    Away(Problem),
+    /// Sessions open, but the target says no.
+    Refusing(Problem),
+    /// Sessions open; the target neither accepts nor refuses.
+    Blocked,
+}
+
+#[derive(Clone)]
+pub struct Scripted {
+    far: watch::Sender<Far>,
+    pub opened: Arc<AtomicUsize>,
+}
+
+struct ScriptedSession {
+    far: watch::Receiver<Far>,
+}
+
+impl Scripted {
+    pub fn new(far: Far) -> Self {
+        Self { far: watch::Sender::new(far), opened: Arc::default() }
+    }
+
+    pub fn set(&self, far: Far) {
+        self.far.send_replace(far);
+    }
+}
+
+impl Adapter for Scripted {
+    fn open<'a>(
+        &'a self,
+        _target: &'a Target,
+        _scope: SessionScope,
+    ) -> BoxFuture<'a, Result<Arc<dyn Session>, Problem>> {
+        Box::pin(async {
+            self.opened.fetch_add(1, Ordering::Relaxed);
+            match &*self.far.borrow() {
+                Far::Away(problem) => Err(problem.clone()),
+                _ => Ok(Arc::new(ScriptedSession { far: self.far.subscribe() }) as _),
+            }
+        })
+    }
+
+    fn mended<'a>(&'a self, _: &'a Target, _: &'a Problem) -> BoxFuture<'a, ()> {
+        let mut far = self.far.subscribe();
+        Box::pin(async move {
+            let _ = far.wait_for(|far| !matches!(far, Far::Away(_))).await;
+        })
+    }
+
+    fn trust<'a>(&'a self, _: &'a Target) -> BoxFuture<'a, Result<String, Problem>> {
+        Box::pin(async { Ok("SHA256:scripted".to_owned()) })
+    }
+
+    fn shutdown(&self, _: Duration) -> BoxFuture<'_, ()> {
+        Box::pin(async {})
+    }
+}
+
+impl Session for ScriptedSession {
+    fn route(&self) -> Route {
+        Route { path: "scripted", endpoint: "far side".to_owned() }
+    }
+
+    fn connect(&self) -> BoxFuture<'_, Result<Connection, ConnectError>> {
+        let far = self.far.borrow().clone();
+        Box::pin(async move {
+            match far {
+                Far::Up(address) => {
+                    let stream = TcpStream::connect(address).await.unwrap();
+                    Ok(Connection { stream: Box::new(stream) })
+                }
+                Far::Away(problem) => Err(ConnectError { problem, verdict: Verdict::Hold }),
+                Far::Refusing(problem) => Err(ConnectError { problem, verdict: Verdict::Refuse }),
+                Far::Blocked => std::future::pending().await,
+            }
+        })
+    }
+
+    fn lost(&self) -> BoxFuture<'_, Problem> {
+        let mut far = self.far.clone();
+        Box::pin(async move {
+            match far.wait_for(|far| matches!(far, Far::Away(_))).await.map(|far| far.clone()) {
+                Ok(Far::Away(problem)) => problem,
+                _ => std::future::pending().await,
+            }
+        })
+    }
+
+    fn rerouted<'a>(&'a self, _: &'a Route) -> BoxFuture<'a, Route> {
+        Box::pin(std::future::pending())
+    }
+
+    fn ping(&self) -> BoxFuture<'_, Result<Duration, Problem>> {
+        Box::pin(async { Ok(Duration::from_millis(7)) })
+    }
+
+    fn probe(&self) -> BoxFuture<'_, Result<Duration, Problem>> {
+        let far = self.far.borrow().clone();
+        Box::pin(async move {
+            match far {
+                Far::Refusing(problem) => Err(problem),
+                Far::Blocked => std::future::pending().await,
+                _ => Ok(Duration::from_millis(9)),
+            }
+        })
+    }
+}
+
+pub fn away() -> Problem {
+    Problem::new(Code::SshUnreachable, "`bastion` does not answer", "Check the VPN")
+}
+
+pub fn spec(name: &str, port: u16) -> ForwardSpec {
+    ForwardSpec {
+        name: name.to_owned(),
+        enabled: true,
+        tags: vec!["db".to_owned()],
+        description: None,
+        local_port: port,
+        bind: vec![],
+        hold: DEFAULT_HOLD,
+        target: Target::Ssh(SshTarget {
+            host: "bastion".to_owned(),
+            user: None,
+            port: None,
+            key_file: None,
+            password: None,
+            remote_host: "localhost".to_owned(),
+            remote_port: 5432,
+        }),
+        health_check: None,
+        restart_policy: None,
+    }
+}
+
+/// A port that is free on both loopbacks at the time of asking.
+pub fn free_port() -> u16 {
+    loop {
+        let v4 = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let port = v4.local_addr().unwrap().port();
+        if std::net::TcpListener::bind(("::1", port)).is_ok() {
+            return port;
+        }
+    }
+}
+
+pub fn engine(adapter: &Scripted, forwards: Vec<ForwardSpec>, drain: Duration) -> EngineHandle {
+    engine::start(Options {
+        config: Config { forwards, ..Config::default() },
+        searched: vec![],
+        ssh: Arc::new(adapter.clone()),
+        kube: Arc::new(adapter.clone()),
+        registry: Registry::default(),
+        drain,
+    })
+}
+
+pub async fn until(
+    engine: &EngineHandle,
+    what: &str,
+    is: impl Fn(&Snapshot) -> bool,
+) -> Arc<Snapshot> {
+    let mut snapshots = engine.snapshot();
+    match timeout(DEADLINE, snapshots.wait_for(|s| is(s))).await {
+        Ok(snapshot) => snapshot.unwrap().clone(),
+        Err(_) => panic!("never came to {what}; last: {:#?}", engine.snapshot().borrow()),
+    }
+}
+
+pub fn first(snapshot: &Snapshot, is: impl Fn(&Forward) -> bool) -> bool {
+    snapshot.forwards.first().is_some_and(is)
+}
+
+pub async fn echo_server() -> SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    #[allow(clippy::disallowed_methods)] // The far side has no owner in the engine.
+    tokio::spawn(async move {
+        while let Ok((mut client, _)) = listener.accept().await {
+            tokio::spawn(async move {
+                let (mut read, mut write) = client.split();
+                let _ = tokio::io::copy(&mut read, &mut write).await;
+                let _ = write.shutdown().await;
+            });
+        }
+    });
+    address
+}
+
+pub async fn echo(port: u16, text: &[u8]) -> std::io::Result<Vec<u8>> {
+    let mut client = TcpStream::connect(("127.0.0.1", port)).await?;
+    client.write_all(text).await?;
+    client.shutdown().await?;
+    let mut reply = vec![];
+    client.read_to_end(&mut reply).await?;
+    Ok(reply)
+}
+
+pub async fn stop(engine: &EngineHandle) {
+    engine.quit();
+    let stopped = timeout(DEADLINE, engine.stopped()).await.unwrap();
+    assert!(stopped.forced.is_empty() && stopped.left.is_empty(), "{stopped:?}");
+    assert!(engine.resources().is_empty(), "{:?}", engine.resources());
+}

@@ -14,5 +14,5 @@ export default defineConfig({
     emptyOutDir: true,
   },
   resolve: { conditions: ["browser"] },
-  test: { environment: "happy-dom", include: ["src/**/*.test.ts"] },
+  test: { environment: "happy-dom", include: ["src/**/*.test.ts"], css: true },
 });

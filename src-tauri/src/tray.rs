@@ -1,0 +1,333 @@
+//! Owns what the tray shows, as a value: receives the snapshot and the time, emits a
+//! [`Menu`] that is compared with the last one before anything is drawn.
+
+pub(crate) mod icons;
+pub(crate) mod render;
+
+use localport_core::problem::Problem;
+use localport_core::snapshot::{Forward, Overall, Phase, Snapshot, Standing};
+use localport_core::time::Timestamp;
+
+/// Forwards with a place in the menu itself; a longer menu does not fit a screen.
+pub(crate) const TOP_ROWS: usize = 30;
+
+/// Forwards in the submenu of the rest; what lies beyond is in the window.
+pub(crate) const MORE_ROWS: usize = 170;
+
+/// A longer reason makes the menu wider than a small screen.
+const REASON_CHARS: usize = 90;
+
+/// Everything the tray shows.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Menu {
+    /// Which of the five icons.
+    pub(crate) icon: Overall,
+    /// One sentence over all forwards.
+    pub(crate) summary: String,
+    /// The first forwards of the configuration, in its order: a menu that reorders
+    /// itself is clicked in the wrong place.
+    pub(crate) rows: Vec<Row>,
+    /// The others, if there are more than fit.
+    pub(crate) more: Option<More>,
+}
+
+/// The submenu of what does not fit.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct More {
+    /// Its title, which says whether something in it is wrong.
+    pub(crate) title: String,
+    /// Its forwards.
+    pub(crate) rows: Vec<Row>,
+    /// What even it does not hold, in words.
+    pub(crate) beyond: Option<String>,
+}
+
+/// One forward's submenu.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Row {
+    /// The forward.
+    pub(crate) name: String,
+    /// `name — word`.
+    pub(crate) title: String,
+    /// Why it is so, or where it leads.
+    pub(crate) reason: String,
+    /// Whether it is switched on.
+    pub(crate) on: bool,
+    /// What the copy item copies.
+    pub(crate) address: String,
+    /// What can be done for it now.
+    pub(crate) remedy: Remedy,
+    /// Whether anything can be asked of it.
+    pub(crate) enabled: bool,
+}
+
+/// What the third item of a forward's submenu does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Remedy {
+    /// Make the waiting retry due.
+    Retry,
+    /// End the session and open a new one.
+    Restart,
+    /// Nothing: it is off.
+    None,
+}
+
+/// What the tray shows for `snapshot` at `now`.
+pub(crate) fn menu(snapshot: &Snapshot, now: Timestamp) -> Menu {
+    let leaving = matches!(snapshot.phase, Phase::Draining | Phase::Stopped);
+    let row = |forward| row(forward, leaving, now);
+    let top = &snapshot.forwards[..snapshot.forwards.len().min(TOP_ROWS)];
+    let rest = &snapshot.forwards[top.len()..];
+    Menu {
+        icon: if leaving { Overall::Busy } else { snapshot.overall(now) },
+        summary: summary(snapshot, now),
+        rows: top.iter().map(row).collect(),
+        more: (!rest.is_empty()).then(|| More {
+            title: more_title(rest, now),
+            rows: rest.iter().take(MORE_ROWS).map(row).collect(),
+            beyond: (rest.len() > MORE_ROWS)
+                .then(|| format!("{} more in the window", rest.len() - MORE_ROWS)),
+        }),
+    }
+}
+
+/// When the menu changes next although nothing happens: a proof runs out.
+pub(crate) fn next_change(snapshot: &Snapshot, now: Timestamp) -> Option<Timestamp> {
+    snapshot
+        .forwards
+        .iter()
+        .filter(|forward| forward.standing(now) == Standing::Serving)
+        .filter_map(|forward| forward.target_health.fresh_until)
+        .min()
+        // A proof holds up to and with this moment.
+        .map(|until| Timestamp(until.0.saturating_add(1)))
+}
+
+fn summary(snapshot: &Snapshot, now: Timestamp) -> String {
+    match snapshot.phase {
+        Phase::Starting => "starting".to_owned(),
+        Phase::Running => snapshot.summary(now),
+        Phase::Draining => {
+            let open: u32 = snapshot.forwards.iter().map(|forward| forward.connections.open).sum();
+            match open {
+                0 => "quitting".to_owned(),
+                1 => "quitting: 1 connection is finishing".to_owned(),
+                open => format!("quitting: {open} connections are finishing"),
+            }
+        }
+        Phase::Stopped => "stopped".to_owned(),
+    }
+}
+
+fn more_title(rest: &[Forward], now: Timestamp) -> String {
+    let count = |standing| rest.iter().filter(|f| f.standing(now) == standing).count();
+    let mut title = format!("{} more", rest.len());
+    for (standing, word) in [(Standing::Broken, "broken"), (Standing::Waiting, "waiting")] {
+        if count(standing) > 0 {
+            title = format!("{title} — {} {word}", count(standing));
+        }
+    }
+    title
+}
+
+fn row(forward: &Forward, leaving: bool, now: Timestamp) -> Row {
+    let standing = forward.standing(now);
+    Row {
+        name: forward.name.clone(),
+        title: format!("{} — {}", forward.name, forward.word(now)),
+        reason: forward.problem.as_ref().map_or_else(|| leads_to(forward), reason),
+        on: forward.wanted,
+        address: forward.local.clone(),
+        remedy: match standing {
+            Standing::Off => Remedy::None,
+            Standing::Broken | Standing::Waiting => Remedy::Retry,
+            Standing::Unproved | Standing::Serving => Remedy::Restart,
+        },
+        enabled: !leaving,
+    }
+}
+
+fn leads_to(forward: &Forward) -> String {
+    short(&format!("{} → {}", forward.target, forward.context))
+}
+
+fn reason(problem: &Problem) -> String {
+    // A menu has no literals.
+    short(&problem.sentence.replace('`', ""))
+}
+
+fn short(text: &str) -> String {
+    if text.chars().count() <= REASON_CHARS {
+        return text.to_owned();
+    }
+    text.chars().take(REASON_CHARS - 1).chain(['…']).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use localport_core::problem::Code;
+    use localport_core::snapshot::{
+        Bytes, ConfigView, Connections, ForwardState, ListenerFact, ListenerState, TargetFact,
+        TargetState, Technology, TunnelFact, TunnelState,
+    };
+
+    const NOW: Timestamp = Timestamp(1_000);
+
+    fn serving(name: &str) -> Forward {
+        Forward {
+            name: name.to_owned(),
+            technology: Technology::Ssh,
+            context: "bastion".to_owned(),
+            tags: Vec::new(),
+            description: None,
+            wanted: true,
+            state: ForwardState::Running,
+            since: Timestamp(0),
+            local: "127.0.0.1:5432".to_owned(),
+            target: "db:5432".to_owned(),
+            listener: ListenerFact { state: ListenerState::Listening, addresses: Vec::new() },
+            tunnel: TunnelFact {
+                state: TunnelState::Up,
+                path: None,
+                endpoint: None,
+                rtt_ms: Some(12.0),
+                measured: None,
+                retry_at: None,
+            },
+            target_health: TargetFact {
+                state: TargetState::Healthy,
+                checked: None,
+                fresh_until: Some(Timestamp(5_000)),
+            },
+            connections: Connections::default(),
+            bytes: Bytes::default(),
+            problem: None,
+        }
+    }
+
+    fn off(name: &str) -> Forward {
+        Forward { wanted: false, state: ForwardState::Stopped, ..serving(name) }
+    }
+
+    fn waiting(name: &str, sentence: &str) -> Forward {
+        Forward {
+            state: ForwardState::BackingOff,
+            problem: Some(Problem::new(Code::SshUnreachable, sentence, "check the VPN")),
+            ..serving(name)
+        }
+    }
+
+    fn failed(name: &str) -> Forward {
+        Forward { state: ForwardState::Failed, ..serving(name) }
+    }
+
+    fn snapshot(forwards: Vec<Forward>) -> Snapshot {
+        Snapshot {
+            seq: 1,
+            at: NOW,
+            version: "0".to_owned(),
+            pid: 1,
+            phase: Phase::Running,
+            started: Timestamp(0),
+            forwards,
+            contexts: Vec::new(),
+            config: ConfigView::default(),
+        }
+    }
+
+    /// D2: state word, reason, on/off, address of every forward.
+    #[test]
+    fn a_row_says_word_and_reason() {
+        let starting = Forward { state: ForwardState::Starting, ..serving("c") };
+        let table = [
+            (serving("a"), "a — serving", "db:5432 → bastion", true, Remedy::Restart),
+            (off("b"), "b — off", "db:5432 → bastion", false, Remedy::None),
+            (starting, "c — connecting", "db:5432 → bastion", true, Remedy::Restart),
+            (waiting("d", "`bastion` is away"), "d — waiting", "bastion is away", true, Remedy::Retry),
+            (failed("e"), "e — broken", "db:5432 → bastion", true, Remedy::Retry),
+        ];
+        for (forward, title, reason, on, remedy) in table {
+            let row = row(&forward, false, NOW);
+            let seen = (row.title.as_str(), row.reason.as_str(), row.on, row.remedy);
+            assert_eq!(seen, (title, reason, on, remedy));
+            assert_eq!(row.address, "127.0.0.1:5432");
+        }
+    }
+
+    #[test]
+    fn the_icon_shows_the_worst() {
+        let unproved = Forward {
+            target_health: TargetFact {
+                state: TargetState::Unknown,
+                checked: None,
+                fresh_until: None,
+            },
+            ..serving("u")
+        };
+        let table = [
+            (vec![], Overall::Idle),
+            (vec![off("a")], Overall::Idle),
+            (vec![off("a"), serving("b")], Overall::Ok),
+            (vec![serving("a"), unproved.clone()], Overall::Busy),
+            (vec![unproved, waiting("b", "x")], Overall::Degraded),
+            (vec![waiting("a", "x"), failed("b")], Overall::Failed),
+        ];
+        for (forwards, icon) in table {
+            assert_eq!(menu(&snapshot(forwards), NOW).icon, icon);
+        }
+    }
+
+    /// G3: a proof that runs out turns the icon without any event, at the very moment.
+    #[test]
+    fn a_proof_runs_out_by_itself() {
+        let snapshot = snapshot(vec![serving("a"), off("b")]);
+        let then = next_change(&snapshot, NOW).unwrap();
+        assert_eq!(menu(&snapshot, Timestamp(then.0 - 1)).icon, Overall::Ok);
+        assert_eq!(menu(&snapshot, then).icon, Overall::Busy);
+        assert_eq!(menu(&snapshot, then).rows[0].title, "a — unproved");
+        assert_eq!(next_change(&snapshot, then), None);
+    }
+
+    #[test]
+    fn what_does_not_fit_is_in_a_submenu_that_says_its_troubles() {
+        let mut forwards: Vec<Forward> = (0..250).map(|n| serving(&format!("s{n}"))).collect();
+        forwards[240] = failed("s240");
+        forwards[100] = waiting("s100", "x");
+        let menu = menu(&snapshot(forwards), NOW);
+        assert_eq!(menu.rows.len(), TOP_ROWS);
+        let more = menu.more.unwrap();
+        assert_eq!(more.title, "220 more — 1 broken — 1 waiting");
+        assert_eq!(more.rows.len(), MORE_ROWS);
+        assert_eq!(more.rows[0].name, "s30");
+        assert_eq!(more.beyond.as_deref(), Some("50 more in the window"));
+    }
+
+    #[test]
+    fn what_moves_but_is_not_shown_makes_no_other_menu() {
+        let before = snapshot(vec![serving("a")]);
+        let mut after = before.clone();
+        after.seq = 99;
+        after.forwards[0].bytes.down = 1 << 30;
+        after.forwards[0].tunnel.rtt_ms = Some(99.0);
+        after.forwards[0].connections.open = 3;
+        assert_eq!(menu(&before, NOW), menu(&after, NOW));
+    }
+
+    #[test]
+    fn while_it_quits_nothing_can_be_asked() {
+        let mut snapshot = snapshot(vec![serving("a"), serving("b")]);
+        snapshot.phase = Phase::Draining;
+        snapshot.forwards[0].connections.open = 2;
+        let menu = menu(&snapshot, NOW);
+        assert_eq!(menu.summary, "quitting: 2 connections are finishing");
+        assert!(menu.rows.iter().all(|row| !row.enabled));
+    }
+
+    #[test]
+    fn a_long_reason_is_cut() {
+        let row = row(&waiting("a", &"ä".repeat(400)), false, NOW);
+        assert_eq!(row.reason.chars().count(), REASON_CHARS);
+        assert!(row.reason.ends_with('…'));
+    }
+}

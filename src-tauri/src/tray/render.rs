@@ -1,0 +1,329 @@
+//! Owns the drawn menu: receives [`Menu`] values, changes only the texts and marks that
+//! differ, and rebuilds the items only when the set of forwards changes.
+//!
+//! An open menu stays open: the root is never replaced. Everything here runs on the
+//! main thread, so that one update is one hop.
+
+use super::{Menu, More, Remedy, Row, icons};
+use crate::surface::Action;
+use tauri::menu::{CheckMenuItem, IsMenuItem, MenuItem, PredefinedMenuItem, Submenu};
+use tauri::tray::{TrayIcon, TrayIconBuilder};
+use tauri::{AppHandle, Wry};
+
+/// The tray's name towards the desktop.
+const TRAY_ID: &str = "localport";
+
+/// The drawn tray and what it shows.
+pub(crate) struct Tray {
+    app: AppHandle,
+    icon: TrayIcon,
+    root: tauri::menu::Menu<Wry>,
+    summary: MenuItem<Wry>,
+    rows: Vec<Drawn>,
+    more: Option<DrawnMore>,
+    shown: Menu,
+}
+
+/// The items of one forward.
+struct Drawn {
+    submenu: Submenu<Wry>,
+    reason: MenuItem<Wry>,
+    switch: CheckMenuItem<Wry>,
+    copy: MenuItem<Wry>,
+    remedy: MenuItem<Wry>,
+}
+
+struct DrawnMore {
+    submenu: Submenu<Wry>,
+    rows: Vec<Drawn>,
+}
+
+impl Tray {
+    /// Puts the tray up, showing `menu`.
+    ///
+    /// # Errors
+    /// When the platform refuses.
+    pub(crate) fn new(app: &AppHandle, menu: Menu) -> tauri::Result<Self> {
+        let root = tauri::menu::Menu::new(app)?;
+        let summary = MenuItem::with_id(app, "summary", escape(&menu.summary), false, none())?;
+        let icon = TrayIconBuilder::with_id(TRAY_ID)
+            .icon(icons::icon(menu.icon, dark())?)
+            .icon_as_template(icons::TEMPLATE)
+            .tooltip(format!("LocalPort: {}", menu.summary))
+            .menu(&root)
+            .build(app)?;
+        let mut tray = Self {
+            app: app.clone(),
+            icon,
+            root,
+            summary,
+            rows: Vec::new(),
+            more: None,
+            shown: menu.clone(),
+        };
+        tray.rebuild(&menu)?;
+        Ok(tray)
+    }
+
+    /// Shows `menu` in place of what is shown.
+    ///
+    /// # Errors
+    /// When the platform refuses.
+    pub(crate) fn show(&mut self, menu: Menu) -> tauri::Result<()> {
+        if menu.icon != self.shown.icon {
+            let picture = Some(icons::icon(menu.icon, dark())?);
+            self.icon.set_icon_with_as_template(picture, icons::TEMPLATE)?;
+        }
+        if menu.summary != self.shown.summary {
+            self.summary.set_text(escape(&menu.summary))?;
+            self.icon.set_tooltip(Some(format!("LocalPort: {}", menu.summary)))?;
+        }
+        if shape(&menu) == shape(&self.shown) {
+            self.update(&menu)?;
+        } else {
+            self.rebuild(&menu)?;
+        }
+        self.shown = menu;
+        Ok(())
+    }
+
+    /// The platform flips a check mark by itself when it is clicked; this puts the mark
+    /// back to what the engine last said.
+    pub(crate) fn unflip(&self, name: &str) -> tauri::Result<()> {
+        let more = self.shown.more.iter().flat_map(|more| &more.rows);
+        let drawn = self.rows.iter().chain(self.more.iter().flat_map(|more| &more.rows));
+        for (row, drawn) in self.shown.rows.iter().chain(more).zip(drawn) {
+            if row.name == name {
+                drawn.switch.set_checked(row.on)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn update(&mut self, menu: &Menu) -> tauri::Result<()> {
+        for ((drawn, row), shown) in self.rows.iter().zip(&menu.rows).zip(&self.shown.rows) {
+            drawn.update(row, shown)?;
+        }
+        if let (Some(drawn), Some(more), Some(shown)) = (&self.more, &menu.more, &self.shown.more) {
+            if more.title != shown.title {
+                drawn.submenu.set_text(escape(&more.title))?;
+            }
+            for ((drawn, row), shown) in drawn.rows.iter().zip(&more.rows).zip(&shown.rows) {
+                drawn.update(row, shown)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn rebuild(&mut self, menu: &Menu) -> tauri::Result<()> {
+        let app = &self.app;
+        for item in self.root.items()?.iter().rev() {
+            self.root.remove(as_item(item))?;
+        }
+        self.rows = menu.rows.iter().map(|row| Drawn::new(app, row)).collect::<Result<_, _>>()?;
+        self.more = menu.more.as_ref().map(|more| DrawnMore::new(app, more)).transpose()?;
+
+        let line = || PredefinedMenuItem::separator(app);
+        let (above, below) = (line()?, line()?);
+        let open = MenuItem::with_id(app, "open", "Open window", true, none())?;
+        let quit = MenuItem::with_id(app, "quit", "Quit LocalPort", true, none())?;
+        let mut items: Vec<&dyn IsMenuItem<Wry>> = vec![&self.summary];
+        if !self.rows.is_empty() {
+            items.push(&above);
+        }
+        items.extend(self.rows.iter().map(|row| &row.submenu as &dyn IsMenuItem<Wry>));
+        items.extend(self.more.iter().map(|more| &more.submenu as &dyn IsMenuItem<Wry>));
+        items.extend([&below as &dyn IsMenuItem<Wry>, &open, &quit]);
+        self.root.append_items(&items)
+    }
+}
+
+impl Drawn {
+    fn new(app: &AppHandle, row: &Row) -> tauri::Result<Self> {
+        let id = |what: &str| format!("{what}/{}", row.name);
+        let item = |what: &str, text: String, enabled| {
+            MenuItem::with_id(app, id(what), text, enabled, none())
+        };
+        let reason = item("reason", escape(&row.reason), false)?;
+        let switch = CheckMenuItem::with_id(app, id("switch"), "On", row.enabled, row.on, none())?;
+        let copy = item("copy", copy_text(row), true)?;
+        let remedy = item("remedy", remedy_text(row).to_owned(), remedy_enabled(row))?;
+        let submenu = Submenu::with_id_and_items(
+            app,
+            id("forward"),
+            escape(&row.title),
+            true,
+            &[&reason, &PredefinedMenuItem::separator(app)?, &switch, &copy, &remedy],
+        )?;
+        Ok(Self { submenu, reason, switch, copy, remedy })
+    }
+
+    fn update(&self, row: &Row, shown: &Row) -> tauri::Result<()> {
+        if row.title != shown.title {
+            self.submenu.set_text(escape(&row.title))?;
+        }
+        if row.reason != shown.reason {
+            self.reason.set_text(escape(&row.reason))?;
+        }
+        if row.on != shown.on {
+            self.switch.set_checked(row.on)?;
+        }
+        if row.enabled != shown.enabled {
+            self.switch.set_enabled(row.enabled)?;
+        }
+        if row.address != shown.address {
+            self.copy.set_text(copy_text(row))?;
+        }
+        if row.remedy != shown.remedy {
+            self.remedy.set_text(remedy_text(row))?;
+        }
+        if remedy_enabled(row) != remedy_enabled(shown) {
+            self.remedy.set_enabled(remedy_enabled(row))?;
+        }
+        Ok(())
+    }
+}
+
+impl DrawnMore {
+    fn new(app: &AppHandle, more: &More) -> tauri::Result<Self> {
+        let rows =
+            more.rows.iter().map(|row| Drawn::new(app, row)).collect::<Result<Vec<_>, _>>()?;
+        let submenu = Submenu::with_id(app, "more", escape(&more.title), true)?;
+        for row in &rows {
+            submenu.append(&row.submenu)?;
+        }
+        if let Some(beyond) = &more.beyond {
+            submenu.append(&MenuItem::with_id(app, "beyond", escape(beyond), false, none())?)?;
+        }
+        Ok(Self { submenu, rows })
+    }
+}
+
+/// What a click on the item `id` asks for; `menu` says how things stand now.
+pub(crate) fn action(id: &str, menu: &Menu) -> Option<Action> {
+    match id {
+        "open" => return Some(Action::OpenWindow),
+        "quit" => return Some(Action::Quit),
+        _ => {}
+    }
+    let (what, name) = id.split_once('/')?;
+    let more = menu.more.iter().flat_map(|more| &more.rows);
+    let row = menu.rows.iter().chain(more).find(|row| row.name == name)?;
+    let name = name.to_owned();
+    match what {
+        "switch" => Some(Action::Switch { name, on: !row.on }),
+        "copy" => Some(Action::Copy { name }),
+        "remedy" => Some(Action::Remedy { name }),
+        _ => None,
+    }
+}
+
+impl Tray {
+    /// What is shown now.
+    pub(crate) fn shown(&self) -> &Menu {
+        &self.shown
+    }
+}
+
+/// What has to be the same for an update in place.
+fn shape(menu: &Menu) -> (Vec<&str>, Option<(Vec<&str>, &Option<String>)>) {
+    fn names(rows: &[Row]) -> Vec<&str> {
+        rows.iter().map(|row| row.name.as_str()).collect()
+    }
+    (names(&menu.rows), menu.more.as_ref().map(|more| (names(&more.rows), &more.beyond)))
+}
+
+fn as_item(item: &tauri::menu::MenuItemKind<Wry>) -> &dyn IsMenuItem<Wry> {
+    use tauri::menu::MenuItemKind as Kind;
+    match item {
+        Kind::MenuItem(item) => item,
+        Kind::Submenu(item) => item,
+        Kind::Predefined(item) => item,
+        Kind::Check(item) => item,
+        Kind::Icon(item) => item,
+    }
+}
+
+fn copy_text(row: &Row) -> String {
+    escape(&format!("Copy {}", row.address))
+}
+
+fn remedy_text(row: &Row) -> &'static str {
+    match row.remedy {
+        Remedy::Retry => "Retry now",
+        Remedy::Restart | Remedy::None => "Restart",
+    }
+}
+
+fn remedy_enabled(row: &Row) -> bool {
+    row.enabled && row.remedy != Remedy::None
+}
+
+/// A menu takes `&` for the mark of a mnemonic.
+fn escape(text: &str) -> String {
+    text.replace('&', "&&")
+}
+
+/// No accelerator.
+fn none() -> Option<&'static str> {
+    None
+}
+
+/// Whether the tray stands on a dark bar.
+#[cfg(windows)]
+fn dark() -> bool {
+    crate::desktop::dark_bar()
+}
+
+/// The pictures of the other platforms stand on both.
+#[cfg(not(windows))]
+fn dark() -> bool {
+    true
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use localport_core::snapshot::Overall;
+
+    fn row(name: &str, on: bool) -> Row {
+        Row {
+            name: name.to_owned(),
+            title: String::new(),
+            reason: String::new(),
+            on,
+            address: String::new(),
+            remedy: Remedy::Retry,
+            enabled: true,
+        }
+    }
+
+    #[test]
+    fn a_click_means_what_is_shown() {
+        let menu = Menu {
+            icon: Overall::Ok,
+            summary: String::new(),
+            rows: vec![row("a/b", true)],
+            more: Some(More {
+                title: String::new(),
+                rows: vec![row("far", false)],
+                beyond: None,
+            }),
+        };
+        let name = |name: &str| name.to_owned();
+        let table = [
+            ("open", Some(Action::OpenWindow)),
+            ("quit", Some(Action::Quit)),
+            ("switch/a/b", Some(Action::Switch { name: name("a/b"), on: false })),
+            ("switch/far", Some(Action::Switch { name: name("far"), on: true })),
+            ("copy/far", Some(Action::Copy { name: name("far") })),
+            ("remedy/far", Some(Action::Remedy { name: name("far") })),
+            ("switch/gone", None),
+            ("reason/far", None),
+            ("summary", None),
+        ];
+        for (id, expected) in table {
+            assert_eq!(action(id, &menu), expected, "{id}");
+        }
+    }
+}

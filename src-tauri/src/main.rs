@@ -1,2 +1,75 @@
-//! x
-fn main() {}
+//! The tray app's process: arguments, display, runtime, host, toolkit, exit code.
+#![cfg_attr(not(debug_assertions), windows_subsystem = "windows")]
+
+mod app;
+mod args;
+mod bridge;
+mod controller;
+mod desktop;
+mod ending;
+mod start;
+mod surface;
+mod tray;
+
+use app::Opening;
+use args::Arguments;
+use clap::Parser;
+use start::{StartError, Started};
+use std::io::{self, Write};
+use std::process::ExitCode;
+use std::time::Duration;
+
+/// Time for blocking work that is left at the end; it is then abandoned.
+const RUNTIME_END: Duration = Duration::from_millis(500);
+
+fn main() -> ExitCode {
+    forbid_automation();
+    let arguments = match Arguments::try_parse() {
+        Ok(arguments) => arguments,
+        Err(error) => {
+            // Help and version come this way too. A closed pipe is no reason to fail.
+            let _ = error.print();
+            return if error.use_stderr() { ExitCode::from(2) } else { ExitCode::SUCCESS };
+        }
+    };
+    match run(&arguments) {
+        Ok(code) => u8::try_from(code).map_or(ExitCode::FAILURE, ExitCode::from),
+        Err(error) => {
+            let _ = writeln!(io::stderr(), "{error}\n  hint: {}", error.hint());
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(arguments: &Arguments) -> Result<i32, StartError> {
+    desktop::display()?;
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    let result = match runtime.block_on(start::start(arguments))? {
+        Started::Elsewhere(sentence) => {
+            let _ = writeln!(io::stdout(), "{sentence}");
+            Ok(0)
+        }
+        Started::Host(host) => app::run(&runtime, *host, opening(arguments)),
+    };
+    runtime.shutdown_timeout(RUNTIME_END);
+    Ok(result?)
+}
+
+fn opening(arguments: &Arguments) -> Opening {
+    match arguments {
+        Arguments { window: true, .. } => Opening::AtOnce,
+        Arguments { hidden: true, .. } => Opening::Never,
+        _ => Opening::WithoutTray,
+    }
+}
+
+/// With this variable any program could drive the window of a shipped build.
+fn forbid_automation() {
+    if !cfg!(debug_assertions) {
+        // SAFETY: the process has one thread as yet, so nobody reads the environment.
+        #[allow(unsafe_code)]
+        unsafe {
+            std::env::remove_var("TAURI_WEBVIEW_AUTOMATION");
+        }
+    }
+}

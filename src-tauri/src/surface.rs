@@ -4,6 +4,7 @@
 pub(crate) mod tauri;
 
 use crate::tray::Menu;
+use localport_core::bridge::Declined;
 
 /// What a person asked for.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -40,7 +41,10 @@ pub(crate) trait Surface: Send + Sync + 'static {
     /// Opens the window, or brings it to the front.
     fn open_window(&self);
     /// Puts `text` on the clipboard.
-    fn copy(&self, text: &str);
+    ///
+    /// # Errors
+    /// When the clipboard does not take it.
+    fn copy(&self, text: &str) -> Result<(), Declined>;
     /// Whether a tray shows the menu. Without one the window is all there is.
     fn has_tray(&self) -> impl Future<Output = bool> + Send;
 }

@@ -244,7 +244,13 @@ mod tests {
             (serving("a"), "a — serving", "db:5432 → bastion", true, Remedy::Restart),
             (off("b"), "b — off", "db:5432 → bastion", false, Remedy::None),
             (starting, "c — connecting", "db:5432 → bastion", true, Remedy::Restart),
-            (waiting("d", "`bastion` is away"), "d — waiting", "bastion is away", true, Remedy::Retry),
+            (
+                waiting("d", "`bastion` is away"),
+                "d — waiting",
+                "bastion is away",
+                true,
+                Remedy::Retry,
+            ),
             (failed("e"), "e — broken", "db:5432 → bastion", true, Remedy::Retry),
         ];
         for (forward, title, reason, on, remedy) in table {

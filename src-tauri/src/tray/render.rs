@@ -78,7 +78,7 @@ impl Tray {
             self.summary.set_text(escape(&menu.summary))?;
             self.icon.set_tooltip(Some(format!("LocalPort: {}", menu.summary)))?;
         }
-        if shape(&menu) == shape(&self.shown) {
+        if same_items(&menu, &self.shown) {
             self.update(&menu)?;
         } else {
             self.rebuild(&menu)?;
@@ -225,12 +225,19 @@ impl Tray {
     }
 }
 
-/// What has to be the same for an update in place.
-fn shape(menu: &Menu) -> (Vec<&str>, Option<(Vec<&str>, &Option<String>)>) {
-    fn names(rows: &[Row]) -> Vec<&str> {
-        rows.iter().map(|row| row.name.as_str()).collect()
+/// Whether `menu` can be shown by changing the items of `shown` in place.
+fn same_items(menu: &Menu, shown: &Menu) -> bool {
+    fn names(rows: &[Row]) -> impl Iterator<Item = &str> {
+        rows.iter().map(|row| row.name.as_str())
     }
-    (names(&menu.rows), menu.more.as_ref().map(|more| (names(&more.rows), &more.beyond)))
+    names(&menu.rows).eq(names(&shown.rows))
+        && match (&menu.more, &shown.more) {
+            (None, None) => true,
+            (Some(one), Some(other)) => {
+                one.beyond == other.beyond && names(&one.rows).eq(names(&other.rows))
+            }
+            _ => false,
+        }
 }
 
 fn as_item(item: &tauri::menu::MenuItemKind<Wry>) -> &dyn IsMenuItem<Wry> {
@@ -304,11 +311,7 @@ mod tests {
             icon: Overall::Ok,
             summary: String::new(),
             rows: vec![row("a/b", true)],
-            more: Some(More {
-                title: String::new(),
-                rows: vec![row("far", false)],
-                beyond: None,
-            }),
+            more: Some(More { title: String::new(), rows: vec![row("far", false)], beyond: None }),
         };
         let name = |name: &str| name.to_owned();
         let table = [

@@ -1,0 +1,97 @@
+//! Owns what the window's page may ask: three commands, each with typed answers.
+//!
+//! Receives the page's calls; emits updates over a channel that lives as long as the page.
+
+use crate::surface::Surface;
+use crate::surface::tauri::TauriSurface;
+use localport_core::bridge::{Declined, Update};
+use localport_core::command::{Command, Done};
+use localport_engine::handle::EngineHandle;
+use localport_engine::registry::Tasks;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+use tauri::State;
+use tauri::ipc::Channel;
+use tokio::time::{Instant, sleep_until};
+use tokio_util::sync::CancellationToken;
+
+/// Updates follow each other at most this often: a person sees no more, and the page
+/// has time to draw.
+const PACE: Duration = Duration::from_millis(100);
+
+/// What the commands work on.
+pub(crate) struct Bridge {
+    engine: EngineHandle,
+    surface: Arc<TauriSurface>,
+    tasks: Tasks,
+    page: Mutex<CancellationToken>,
+}
+
+impl Bridge {
+    /// A bridge to `engine`, without a page.
+    pub(crate) fn new(engine: EngineHandle, surface: Arc<TauriSurface>, tasks: Tasks) -> Self {
+        Self { engine, surface, tasks, page: Mutex::default() }
+    }
+
+    /// Ends what was sent to the page; there is one page at most.
+    pub(crate) fn page_gone(&self) {
+        self.turn_page().cancel();
+    }
+
+    fn turn_page(&self) -> CancellationToken {
+        let mut page = self.page.lock().unwrap_or_else(PoisonError::into_inner);
+        page.cancel();
+        *page = self.tasks.token().child_token();
+        page.clone()
+    }
+}
+
+/// Sends everything there is, then what changes, until the page is gone.
+#[tauri::command]
+pub(crate) fn watch(channel: Channel<Update>, bridge: State<'_, Bridge>) {
+    let page = bridge.turn_page();
+    let engine = bridge.engine.clone();
+    bridge.tasks.spawn("window", async move {
+        page.run_until_cancelled(send_updates(engine, channel)).await;
+    });
+}
+
+/// Asks the engine.
+///
+/// # Errors
+/// When the engine refuses; nothing happened then.
+#[tauri::command]
+pub(crate) async fn command(command: Command, bridge: State<'_, Bridge>) -> Result<Done, Declined> {
+    Ok(bridge.engine.command(command).await?)
+}
+
+/// Puts text on the clipboard.
+///
+/// # Errors
+/// When the clipboard does not take it.
+#[tauri::command]
+pub(crate) fn copy(text: String, bridge: State<'_, Bridge>) -> Result<(), Declined> {
+    bridge.surface.copy(&text)
+}
+
+async fn send_updates(engine: EngineHandle, channel: Channel<Update>) {
+    let _traffic = engine.watch_traffic();
+    let mut snapshots = engine.snapshot();
+    let mut seen = engine.fresh().await;
+    if channel.send(Update::whole(&seen, engine.clock().now())).is_err() {
+        return;
+    }
+    // The end of the engine is the end of the updates; the page keeps the last one.
+    while snapshots.changed().await.is_ok() {
+        let sent = Instant::now();
+        let next = snapshots.borrow_and_update().clone();
+        if let Some(update) = Update::between(&seen, &next, engine.clock().now()) {
+            // An error means that the window is gone.
+            if channel.send(update).is_err() {
+                return;
+            }
+            seen = next;
+        }
+        sleep_until(sent + PACE).await;
+    }
+}

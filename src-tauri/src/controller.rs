@@ -1,0 +1,180 @@
+//! Owns what follows from what: one loop between the engine and the surface.
+//!
+//! Receives snapshots, a person's actions, requests to open the window and the
+//! operating system's events; emits menus, commands and the end.
+
+use crate::ending::Ending;
+use crate::surface::{Action, Surface};
+use crate::tray;
+use localport_core::command::{Command, Selector};
+use localport_core::lifecycle::LifecycleEvent;
+use localport_core::snapshot::{Forward, Snapshot, Standing};
+use localport_engine::handle::EngineHandle;
+use localport_engine::registry::Tasks;
+use localport_lifecycle::Watch;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::{mpsc, watch};
+use tokio::time::{Instant, sleep_until};
+
+/// Menus may follow each other four times a second: faster is not readable, and each
+/// costs the panel a redraw.
+const PACE: Duration = Duration::from_millis(250);
+
+/// What reaches the controller from outside the engine.
+pub(crate) struct Inputs {
+    /// What a person asked for.
+    pub(crate) actions: mpsc::Receiver<Action>,
+    /// A second start asks for the window.
+    pub(crate) windows: Option<mpsc::Receiver<()>>,
+    /// Signals and console events.
+    pub(crate) lifecycle: Option<Watch>,
+}
+
+/// The loop's state.
+pub(crate) struct Controller<S> {
+    engine: EngineHandle,
+    surface: Arc<S>,
+    ending: Arc<Ending>,
+    tasks: Tasks,
+    snapshot: watch::Receiver<Arc<Snapshot>>,
+    shown: Option<tray::Menu>,
+    /// When the next menu may be shown, and whether one is due then.
+    pace: Instant,
+    due: bool,
+}
+
+impl<S: Surface> Controller<S> {
+    /// A controller that has shown nothing yet.
+    pub(crate) fn new(
+        engine: EngineHandle,
+        surface: Arc<S>,
+        ending: Arc<Ending>,
+        tasks: Tasks,
+    ) -> Self {
+        let snapshot = engine.snapshot();
+        let pace = Instant::now();
+        Self { engine, surface, ending, tasks, snapshot, shown: None, pace, due: true }
+    }
+
+    /// Runs until the engine's last snapshot.
+    pub(crate) async fn run(mut self, mut inputs: Inputs) {
+        loop {
+            let wake = self.wake();
+            tokio::select! {
+                biased;
+                event = lifecycle(&mut inputs.lifecycle) => self.obey(event),
+                Some(action) = inputs.actions.recv() => self.act(action).await,
+                Some(()) = window(&mut inputs.windows) => self.surface.open_window(),
+                changed = self.snapshot.changed(), if !self.due => match changed {
+                    Ok(()) => self.due = true,
+                    Err(_) => return self.show(),
+                },
+                () = sleep_until(wake.unwrap_or_else(Instant::now)), if wake.is_some() => self.show(),
+            }
+        }
+    }
+
+    fn wake(&self) -> Option<Instant> {
+        if self.due {
+            return Some(self.pace);
+        }
+        let clock = self.engine.clock();
+        let next = tray::next_change(&self.snapshot.borrow(), clock.now())?;
+        Some(clock.instant(next).max(self.pace))
+    }
+
+    fn show(&mut self) {
+        let menu = {
+            let snapshot = self.snapshot.borrow_and_update();
+            tray::menu(&snapshot, self.engine.clock().now())
+        };
+        self.due = false;
+        self.pace = Instant::now() + PACE;
+        if self.shown.as_ref() != Some(&menu) {
+            self.shown = Some(menu.clone());
+            self.surface.show(menu);
+        }
+    }
+
+    fn obey(&self, event: LifecycleEvent) {
+        match event {
+            LifecycleEvent::QuitRequested { source } => {
+                tracing::info!(?source, "asked to quit");
+                self.ending.begin(&self.engine);
+            }
+            LifecycleEvent::ReloadRequested => {
+                tracing::info!("the configuration is read again at the next start");
+            }
+        }
+    }
+
+    async fn act(&self, action: Action) {
+        match action {
+            Action::Switch { name, on } => {
+                let selector = Selector::Names(vec![name]);
+                self.ask(if on { Command::Start(selector) } else { Command::Stop(selector) });
+            }
+            Action::Remedy { name } => {
+                if let Some(command) = self.remedy(name) {
+                    self.ask(command);
+                }
+            }
+            Action::Copy { name } => {
+                if let Some(address) = self.about(&name, |forward| forward.local.clone())
+                    && let Err(declined) = self.surface.copy(&address)
+                {
+                    tracing::warn!(?declined, "could not copy");
+                }
+            }
+            Action::OpenWindow => self.surface.open_window(),
+            Action::WindowClosed => {
+                // Without a tray the window is all there is of LocalPort.
+                if !self.surface.has_tray().await {
+                    self.ending.begin(&self.engine);
+                }
+            }
+            Action::Quit => self.ending.begin(&self.engine),
+        }
+    }
+
+    /// A waiting forward is tried now, any other gets a new session.
+    fn remedy(&self, name: String) -> Option<Command> {
+        let now = self.engine.clock().now();
+        let standing = self.about(&name, |forward| forward.standing(now))?;
+        let selector = Selector::Names(vec![name]);
+        match standing {
+            Standing::Off => None,
+            Standing::Broken | Standing::Waiting => Some(Command::RetryNow(selector)),
+            Standing::Unproved | Standing::Serving => Some(Command::Restart(selector)),
+        }
+    }
+
+    fn about<T>(&self, name: &str, of: impl FnOnce(&Forward) -> T) -> Option<T> {
+        self.snapshot.borrow().forwards.iter().find(|forward| forward.name == name).map(of)
+    }
+
+    /// Asks the engine without making the loop wait for its answer.
+    fn ask(&self, command: Command) {
+        let engine = self.engine.clone();
+        self.tasks.spawn("tray command", async move {
+            if let Err(refusal) = engine.command(command).await {
+                tracing::warn!("refused: {refusal}");
+            }
+        });
+    }
+}
+
+async fn lifecycle(watch: &mut Option<Watch>) -> LifecycleEvent {
+    match watch {
+        Some(watch) => watch.next().await,
+        None => std::future::pending().await,
+    }
+}
+
+async fn window(requests: &mut Option<mpsc::Receiver<()>>) -> Option<()> {
+    match requests {
+        Some(requests) => requests.recv().await,
+        None => std::future::pending().await,
+    }
+}

@@ -1,0 +1,45 @@
+//! Windows: display and tray are always there; the taskbar is light or dark.
+
+use super::NoDisplay;
+use windows_sys::Win32::Foundation::ERROR_SUCCESS;
+use windows_sys::Win32::System::Registry::{HKEY_CURRENT_USER, RRF_RT_REG_DWORD, RegGetValueW};
+use windows_sys::w;
+
+/// Opens the display.
+///
+/// # Errors
+/// Never here.
+pub(crate) fn display() -> Result<(), NoDisplay> {
+    Ok(())
+}
+
+/// Whether a tray icon can be put up.
+pub(crate) fn tray_library() -> bool {
+    true
+}
+
+/// Whether something shows tray icons.
+pub(crate) async fn tray_host() -> bool {
+    true
+}
+
+/// Whether the taskbar is dark, as the person chose; dark where nothing is said.
+pub(crate) fn dark_bar() -> bool {
+    let mut light: u32 = 0;
+    let mut size: u32 = 4;
+    // SAFETY: key and name are constant wide strings, and `light` has the `size` bytes
+    // that a DWORD needs.
+    #[allow(unsafe_code)]
+    let result = unsafe {
+        RegGetValueW(
+            HKEY_CURRENT_USER,
+            w!("Software\\Microsoft\\Windows\\CurrentVersion\\Themes\\Personalize"),
+            w!("SystemUsesLightTheme"),
+            RRF_RT_REG_DWORD,
+            std::ptr::null_mut(),
+            (&raw mut light).cast(),
+            &mut size,
+        )
+    };
+    result != ERROR_SUCCESS || light == 0
+}

@@ -1,0 +1,85 @@
+//! Owns the one way out: every end of the process, whoever asks for it, begins here
+//! once and is waited for here.
+//!
+//! Receives requests to quit and the engine's report; emits the exit code.
+
+use localport_engine::handle::{EngineHandle, Stopped};
+use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+/// Exit code when something had to be forced or is left.
+const FORCED: i32 = 3;
+
+/// How long the process may stay in the toolkit's last event. Windows ends a process
+/// 5 s after the session's end; macOS blames an app that holds a logout much longer
+/// than the open connections get.
+const LAST_EVENT_BUDGET: Duration =
+    if cfg!(windows) { Duration::from_secs(4) } else { Duration::from_secs(9) };
+
+/// The gate that the end waits at.
+pub(crate) struct Ending {
+    code: Mutex<Option<i32>>,
+    finished: Condvar,
+}
+
+impl Ending {
+    /// A gate that nobody has come to yet.
+    pub(crate) fn new() -> Self {
+        Self { code: Mutex::new(None), finished: Condvar::new() }
+    }
+
+    /// Begins the end. Asking twice is asking once.
+    pub(crate) fn begin(&self, engine: &EngineHandle) {
+        engine.quit();
+    }
+
+    /// Everything is released, or is known not to be.
+    pub(crate) fn finish(&self, stopped: &Stopped) -> i32 {
+        let code = if stopped.forced.is_empty() && stopped.left.is_empty() { 0 } else { FORCED };
+        *self.lock() = Some(code);
+        self.finished.notify_all();
+        code
+    }
+
+    /// The exit code, once everything is released.
+    pub(crate) fn code(&self) -> Option<i32> {
+        *self.lock()
+    }
+
+    /// For the toolkit's last event, after which the process is gone: begins the end
+    /// and waits for it, as long as the platform allows. Must not be called where the
+    /// end itself needs this thread.
+    pub(crate) fn drain_blocking(&self, engine: &EngineHandle) {
+        self.begin(engine);
+        let code = self.lock();
+        let waited = self
+            .finished
+            .wait_timeout_while(code, LAST_EVENT_BUDGET, |code| code.is_none())
+            .unwrap_or_else(PoisonError::into_inner);
+        if waited.1.timed_out() {
+            tracing::warn!("the process ends before everything is released");
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Option<i32>> {
+        self.code.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_forced_is_told_by_the_code() {
+        let clean = Stopped { took_ms: 3, ..Stopped::default() };
+        let forced = Stopped { forced: vec!["client".to_owned()], ..Stopped::default() };
+        let left = Stopped { left: vec!["ssh".to_owned()], ..Stopped::default() };
+        for (stopped, code) in [(clean, 0), (forced, 3), (left, 3)] {
+            let ending = Ending::new();
+            assert_eq!(ending.code(), None);
+            assert_eq!(ending.finish(&stopped), code);
+            assert_eq!(ending.code(), Some(code));
+        }
+    }
+}

@@ -36,6 +36,8 @@ pub(crate) enum Opening {
 /// When the toolkit cannot start; the host has been stopped then.
 pub(crate) fn run(runtime: &Runtime, host: RunningHost, opening: Opening) -> tauri::Result<i32> {
     tauri::async_runtime::set(runtime.handle().clone());
+    // The toolkit calls back on this thread, and what it calls may start tasks.
+    let _context = runtime.enter();
     let built = tauri::Builder::default()
         .invoke_handler(tauri::generate_handler![bridge::watch, bridge::command, bridge::copy])
         .build(context());
@@ -46,7 +48,7 @@ pub(crate) fn run(runtime: &Runtime, host: RunningHost, opening: Opening) -> tau
             return Err(error);
         }
     };
-    let shell = Shell::assemble(runtime, app.handle(), host, opening);
+    let shell = Shell::assemble(app.handle(), host, opening);
     let code = app.run_return(move |_, event| shell.on_event(&event));
     Ok(code)
 }
@@ -68,13 +70,7 @@ struct Shell {
 }
 
 impl Shell {
-    fn assemble(
-        runtime: &Runtime,
-        app: &AppHandle,
-        mut host: RunningHost,
-        opening: Opening,
-    ) -> Self {
-        let _context = runtime.enter();
+    fn assemble(app: &AppHandle, mut host: RunningHost, opening: Opening) -> Self {
         // An account of its own: the engine's is checked to be empty while the app still runs.
         let tasks = Tasks::new("desktop", &Registry::default());
         let engine = host.engine.clone();

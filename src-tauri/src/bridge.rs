@@ -1,5 +1,6 @@
 //! Owns what the window's page may ask: three commands, each with typed answers.
 //!
+//! All of them are async: a plain one would run on the main thread, which draws.
 //! Receives the page's calls; emits updates over a channel that lives as long as the page.
 
 use crate::surface::Surface;
@@ -47,13 +48,20 @@ impl Bridge {
 }
 
 /// Sends everything there is, then what changes, until the page is gone.
+///
+/// # Errors
+/// Never; the toolkit wants a result of what borrows its state.
 #[tauri::command]
-pub(crate) fn watch(channel: Channel<Update>, bridge: State<'_, Bridge>) {
+pub(crate) async fn watch(
+    channel: Channel<Update>,
+    bridge: State<'_, Bridge>,
+) -> Result<(), Declined> {
     let page = bridge.turn_page();
     let engine = bridge.engine.clone();
     bridge.tasks.spawn("window", async move {
         page.run_until_cancelled(send_updates(engine, channel)).await;
     });
+    Ok(())
 }
 
 /// Asks the engine.
@@ -70,7 +78,7 @@ pub(crate) async fn command(command: Command, bridge: State<'_, Bridge>) -> Resu
 /// # Errors
 /// When the clipboard does not take it.
 #[tauri::command]
-pub(crate) fn copy(text: String, bridge: State<'_, Bridge>) -> Result<(), Declined> {
+pub(crate) async fn copy(text: String, bridge: State<'_, Bridge>) -> Result<(), Declined> {
     bridge.surface.copy(&text)
 }
 

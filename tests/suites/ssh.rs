@@ -4,7 +4,7 @@
 use localport_core::config::{SshTarget, Target};
 use localport_core::event::Kind;
 use localport_core::problem::{Code, Problem};
-use localport_engine::adapter::ssh::{SshAdapter, SshOptions};
+use localport_engine::adapter::ssh::{SshAdapter, SshOptions, Way};
 use localport_engine::adapter::{Adapter, Session, SessionScope, Upstream, Verdict};
 use localport_engine::home::Home;
 use localport_engine::registry::{LeaseKind, Registry, Tasks};
@@ -19,6 +19,16 @@ use tokio::time::timeout;
 
 #[path = "ssh/bytes.rs"]
 mod bytes;
+#[path = "ssh/keys.rs"]
+mod keys;
+#[path = "ssh/loss.rs"]
+mod loss;
+#[path = "ssh/masters.rs"]
+mod masters;
+#[path = "ssh/refusals.rs"]
+mod refusals;
+#[path = "ssh/strays.rs"]
+mod strays;
 
 /// Nothing here takes this long unless it hangs.
 const DEADLINE: Duration = Duration::from_secs(20);
@@ -73,6 +83,40 @@ impl Ground {
 
 fn options(sshd: &Sshd) -> SshOptions {
     SshOptions { extra_args: sshd.client_args(), ..SshOptions::default() }
+}
+
+/// One word there and back.
+async fn says(session: &Arc<dyn Session>, word: &str) -> bool {
+    let mut stream = connect(session).await;
+    stream.write_all(word.as_bytes()).await.unwrap();
+    stream.shutdown().await.unwrap();
+    let mut back = String::new();
+    timeout(DEADLINE, stream.read_to_string(&mut back)).await.expect("no echo").unwrap();
+    back == word
+}
+
+/// Processes of ours that hold a connection to `sshd`; a jump's own are theirs.
+fn ssh_children(sshd: &Sshd) -> Vec<u32> {
+    let config = sshd.path("ssh_config").display().to_string();
+    sshd::parents()
+        .into_iter()
+        .filter(|(pid, parent)| {
+            *parent == std::process::id()
+                && std::fs::read(format!("/proc/{pid}/cmdline"))
+                    .is_ok_and(|line| String::from_utf8_lossy(&line).contains(&config))
+        })
+        .map(|(pid, _)| pid)
+        .collect()
+}
+
+/// Waits until `done` holds; the state it looks at is announced by nobody, such as a
+/// process's end.
+async fn eventually(what: &str, mut done: impl FnMut() -> bool) {
+    let start = Instant::now();
+    while !done() {
+        assert!(start.elapsed() < DEADLINE, "never came true: {what}");
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
 }
 
 async fn connect(session: &Arc<dyn Session>) -> Box<dyn Upstream> {

@@ -32,10 +32,8 @@ impl Server {
         Self::start(move |mut client| async move {
             let mut request = Vec::new();
             let mut piece = [0; 4096];
-            while let Ok(1..) = client.read(&mut piece).await.map(|size| {
+            while let Ok(size @ 1..) = client.read(&mut piece).await {
                 request.extend_from_slice(&piece[..size]);
-                size
-            }) {
                 if !request.ends_with(b"\r\n\r\n") {
                     continue;
                 }
@@ -165,7 +163,7 @@ impl Drop for Server {
 
 /// A loopback port that refuses and that nobody else can take: bound, not listening.
 pub struct RefusingPort {
-    _socket: Socket,
+    socket: Socket,
     port: u16,
 }
 
@@ -176,7 +174,7 @@ impl RefusingPort {
         let socket = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
         socket.bind(&SocketAddr::from((Ipv4Addr::LOCALHOST, 0)).into()).unwrap();
         let port = socket.local_addr().unwrap().as_socket().unwrap().port();
-        Self { _socket: socket, port }
+        Self { socket, port }
     }
 
     /// The port.
@@ -187,6 +185,6 @@ impl RefusingPort {
 
     /// Begins to listen, so that connections are accepted from now on.
     pub fn listen(&self) {
-        self._socket.listen(16).unwrap();
+        self.socket.listen(16).unwrap();
     }
 }

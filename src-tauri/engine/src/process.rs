@@ -33,7 +33,7 @@ use std::path::PathBuf;
 use std::process::{ExitStatus, Stdio};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
-use tokio::io::{AsyncBufReadExt, BufReader};
+use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::process::{ChildStderr, Command};
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
@@ -45,10 +45,11 @@ pub(crate) const TOKEN_VARIABLE: &str = "LOCALPORT_CHILD";
 pub(crate) const DIR_PREFIX: &str = "lp-";
 
 /// Lines of stderr kept for finding out why a child ended.
-const TAIL: usize = 20;
+/// The warning about a changed host key alone takes 15.
+const TAIL: usize = 40;
 
-/// Longest line of stderr that is kept, in bytes; the rest of it is cut.
-const LINE_LIMIT: usize = 2_000;
+/// Longest line of stderr, in bytes; a longer one counts as several.
+const LINE_LIMIT: u64 = 2_000;
 
 /// How long the last words of a child are waited for once it has ended: a grandchild
 /// may hold the pipe open.
@@ -92,6 +93,34 @@ pub struct Child {
     abandoned: CancellationToken,
 }
 
+/// What a helper printed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Captured {
+    /// Whether it ended with success.
+    pub success: bool,
+    /// Its standard output.
+    pub stdout: String,
+    /// Its standard error.
+    pub stderr: String,
+}
+
+/// Kills a helper's group unless it ended by itself.
+struct Abandoned(Option<Group>);
+
+impl Abandoned {
+    fn released(mut self) {
+        self.0 = None;
+    }
+}
+
+impl Drop for Abandoned {
+    fn drop(&mut self) {
+        if let Some(group) = &self.0 {
+            group.force();
+        }
+    }
+}
+
 type Tail = Arc<Mutex<VecDeque<String>>>;
 
 impl Children {
@@ -128,6 +157,44 @@ impl Children {
                 Err(error)
             }
         }
+    }
+
+    /// Runs a short helper to its end with `input` on its stdin, and gives what it
+    /// printed. Dropping the future kills it.
+    ///
+    /// # Errors
+    /// `TimedOut` when it did not end within `limit`; else why it could not be run.
+    pub async fn capture(
+        &self,
+        spec: ChildSpec,
+        input: &[u8],
+        limit: Duration,
+    ) -> io::Result<Captured> {
+        let mut command = Command::new(&spec.program);
+        command
+            .args(&spec.args)
+            .envs(spec.env.iter().map(|(key, value)| (key, value)))
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .kill_on_drop(true);
+        platform::prepare(&mut command);
+        let (mut child, group) = self.start(command).await?;
+        let _lease = self.inner.tasks.registry().lease(LeaseKind::Child, spec.name, spec.owner);
+        let group = Abandoned(Some(group));
+        if let Some(mut stdin) = child.stdin.take() {
+            // One that does not want the input has its own words about it.
+            let _ = stdin.write_all(input).await;
+        }
+        let output = tokio::time::timeout(limit, child.wait_with_output())
+            .await
+            .map_err(|_| io::Error::from(io::ErrorKind::TimedOut))??;
+        group.released();
+        Ok(Captured {
+            success: output.status.success(),
+            stdout: String::from_utf8_lossy(&output.stdout).into_owned(),
+            stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
+        })
     }
 
     /// Forgets in the journal what has ended.
@@ -258,9 +325,8 @@ impl Reaper {
 async fn read_lines(stderr: ChildStderr, tail: Tail, lines: mpsc::Sender<String>) {
     let mut reader = BufReader::new(stderr);
     let mut raw = Vec::new();
-    while let Ok(1..) = reader.read_until(b'\n', &mut raw).await {
-        let cut = &raw[..raw.len().min(LINE_LIMIT)];
-        let line = String::from_utf8_lossy(cut).trim_end().to_owned();
+    while let Ok(1..) = (&mut reader).take(LINE_LIMIT).read_until(b'\n', &mut raw).await {
+        let line = String::from_utf8_lossy(&raw).trim_end().to_owned();
         raw.clear();
         if line.is_empty() {
             continue;

@@ -3,6 +3,7 @@
 //! The system's OpenSSH does the talking, one process per destination; the engine opens
 //! a channel per connection on it. Receives targets, emits sessions.
 
+pub mod askpass;
 mod carrier;
 #[cfg(unix)]
 mod channel;
@@ -29,14 +30,17 @@ use crate::process::Children;
 use crate::registry::{LeaseKind, Registry, Tasks};
 use destination::Destination;
 use futures_util::future::BoxFuture;
+use hostkey::Shown;
 use localport_core::config::{SshTarget, Target};
 use localport_core::problem::{Code, Problem};
 use pool::Pool;
 use session::SshSession;
+use std::collections::HashMap;
 use std::ffi::OsString;
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
+use tokio::sync::watch;
 
 /// How `ssh` is run.
 #[derive(Clone, Debug)]
@@ -46,6 +50,8 @@ pub struct SshOptions {
     /// Arguments in front of ours, such as `-F FILE`. OpenSSH takes the first value of
     /// each option.
     pub extra_args: Vec<OsString>,
+    /// Program that acts as [`askpass::run_helper`]; none means the running program itself.
+    pub askpass_program: Option<PathBuf>,
     /// How connections are carried.
     pub way: Way,
     /// How long a connection is kept after its last session.
@@ -57,6 +63,7 @@ impl Default for SshOptions {
         Self {
             ssh: PathBuf::from("ssh"),
             extra_args: Vec::new(),
+            askpass_program: None,
             way: Way::of_platform(),
             // Longer than a restart of a forward, shorter than anybody's patience with
             // a process that has nothing to do.
@@ -77,6 +84,32 @@ struct Ground {
     children: Children,
     options: SshOptions,
     runtime: PathBuf,
+    /// Unknown keys that people were shown.
+    shown: Mutex<HashMap<Destination, Shown>>,
+    /// Rises whenever a way opens: a key was trusted, a connection came up.
+    opened: watch::Sender<u64>,
+}
+
+impl Ground {
+    fn shown(&self, destination: &Destination) -> Option<Shown> {
+        self.keys().get(destination).cloned()
+    }
+
+    fn show(&self, destination: &Destination, shown: Shown) {
+        self.keys().insert(destination.clone(), shown);
+    }
+
+    fn forget(&self, destination: &Destination) {
+        self.keys().remove(destination);
+    }
+
+    fn announce_opening(&self) {
+        self.opened.send_modify(|count| *count += 1);
+    }
+
+    fn keys(&self) -> MutexGuard<'_, HashMap<Destination, Shown>> {
+        self.shown.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 impl SshAdapter {
@@ -87,7 +120,14 @@ impl SshAdapter {
         let tasks = Tasks::new("ssh", registry);
         let children = Children::new(home, tasks.clone());
         let runtime = home.runtime.clone();
-        let ground = Arc::new(Ground { tasks, children, options, runtime });
+        let ground = Arc::new(Ground {
+            tasks,
+            children,
+            options,
+            runtime,
+            shown: Mutex::default(),
+            opened: watch::Sender::new(0),
+        });
         Self { pool: Pool::new(ground.clone()), ground }
     }
 
@@ -114,15 +154,26 @@ impl Adapter for SshAdapter {
         Box::pin(async move { self.open_session(ssh_target(target)?, scope).await })
     }
 
+    fn mended<'a>(&'a self, target: &'a Target, problem: &'a Problem) -> BoxFuture<'a, ()> {
+        // Counted from the call, not from the first poll.
+        let opened = self.ground.opened.subscribe();
+        Box::pin(async move {
+            match ssh_target(target) {
+                Ok(target) => {
+                    self.pool.mended(&Destination::of(target), problem.code, opened).await;
+                }
+                Err(_) => std::future::pending().await,
+            }
+        })
+    }
+
     fn trust<'a>(&'a self, target: &'a Target) -> BoxFuture<'a, Result<String, Problem>> {
         Box::pin(async move {
             let destination = Destination::of(ssh_target(target)?);
+            let fingerprint = hostkey::trust(&self.ground, &destination).await?;
             self.pool.hurry(&destination);
-            Err(Problem::new(
-                Code::SshHostKeyUnknown,
-                "no host key waits to be trusted",
-                "start the forward first",
-            ))
+            self.ground.announce_opening();
+            Ok(fingerprint)
         })
     }
 

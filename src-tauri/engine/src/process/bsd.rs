@@ -7,10 +7,10 @@ use std::process::{Command as Tool, Stdio};
 use std::time::Duration;
 use tokio::process::Command;
 
-/// Own group; there is no parent-death signal here, so a killed engine's children are
+/// Own session; there is no parent-death signal here, so a killed engine's children are
 /// ended by the next start's sweep.
 pub(super) fn prepare(command: &mut Command) {
-    super::unix::own_group(command);
+    super::unix::own_session(command, || Ok(()));
 }
 
 /// When process `pid` started, in the words of `ps`.

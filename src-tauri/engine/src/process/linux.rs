@@ -9,23 +9,18 @@ use rustix::process::{
 use std::fs;
 use std::io;
 use std::os::fd::OwnedFd;
+use tokio::io::Interest;
+use tokio::io::unix::AsyncFd;
 use tokio::process::Command;
 
-/// Own group, and death with the engine.
+/// Own session, and death with the engine.
 pub(super) fn prepare(command: &mut Command) {
-    super::unix::own_group(command);
     let engine = getpid();
-    let die_with_parent = move || {
+    super::unix::own_session(command, move || {
         set_parent_process_death_signal(Some(Signal::TERM))?;
         // The engine may have died before the line above: then nothing would tell.
         if getppid() == Some(engine) { Ok(()) } else { Err(io::ErrorKind::NotFound.into()) }
-    };
-    // SAFETY: between fork and exec only two async-signal-safe system calls run, and
-    // an error carries no allocation.
-    #[allow(unsafe_code)]
-    unsafe {
-        command.pre_exec(die_with_parent);
-    }
+    });
 }
 
 /// When process `pid` started: the boot it belongs to and the ticks since.
@@ -67,8 +62,10 @@ impl Held {
     /// Waits for its end.
     pub(super) async fn gone(&self) {
         let Ok(copy) = self.fd.try_clone() else { return };
-        if let Ok(fd) = tokio::io::unix::AsyncFd::with_interest(copy, tokio::io::Interest::READABLE)
-        {
+        // SAFETY: an `OwnedFd` gives the same open descriptor for its whole life.
+        #[allow(unsafe_code)]
+        let fd = unsafe { AsyncFd::register_with_interest(copy, Interest::READABLE) };
+        if let Ok(fd) = fd {
             let _ = fd.readable().await;
         }
     }

@@ -35,6 +35,20 @@ impl Group {
     }
 }
 
-pub(super) fn own_group(command: &mut Command) {
-    command.process_group(0);
+/// A session of its own: no terminal to ask on, and a group that signals reach alone.
+/// Also runs `more` between fork and exec.
+pub(super) fn own_session(
+    command: &mut Command,
+    more: impl Fn() -> io::Result<()> + Send + Sync + 'static,
+) {
+    let prepare = move || {
+        rustix::process::setsid()?;
+        more()
+    };
+    // SAFETY: between fork and exec only async-signal-safe system calls run, and an
+    // error carries no allocation.
+    #[allow(unsafe_code)]
+    unsafe {
+        command.pre_exec(prepare);
+    }
 }

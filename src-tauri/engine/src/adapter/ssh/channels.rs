@@ -126,11 +126,6 @@ impl Channels {
         self.shared.end(problem);
     }
 
-    /// Channels that are open or being opened.
-    pub(super) fn len(&self) -> usize {
-        lock(&self.shared.table).channels.len()
-    }
-
     async fn open_with(
         &self,
         frame: impl FnOnce(&mut BytesMut, u32),

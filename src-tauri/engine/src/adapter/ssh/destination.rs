@@ -102,11 +102,25 @@ impl Destination {
         args
     }
 
-    /// Arguments that only name the destination, for questions about it.
+    /// Arguments for a question about the destination: `options` first, so that they win.
     pub(super) fn plain_args(&self, extra: &[OsString], options: &[&str]) -> Vec<OsString> {
-        let mut args = extra.to_vec();
+        let mut args = Self::options(options);
+        args.extend(extra.iter().cloned());
+        args.extend(self.place_args());
+        args
+    }
+
+    /// Options of a connection that shares nothing.
+    pub(super) fn options(options: &[&str]) -> Vec<OsString> {
+        let mut args = Vec::new();
         push_options(&mut args, &["ControlMaster=no", "ControlPath=none"]);
         push_options(&mut args, options);
+        args
+    }
+
+    /// Arguments that name the destination.
+    pub(super) fn place_args(&self) -> Vec<OsString> {
+        let mut args = Vec::new();
         self.push_place(&mut args);
         args
     }

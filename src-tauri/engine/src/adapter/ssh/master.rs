@@ -4,6 +4,7 @@
 //! problem. Any frame from the far side is life; five seconds without one are followed
 //! by a question, and a question without an answer means frozen.
 
+use super::askpass::{Asker, Askpass};
 #[cfg(unix)]
 use super::carrier::Mux;
 use super::carrier::{Carrier, DialError};
@@ -246,6 +247,8 @@ struct Birth<'a> {
     lines: mpsc::Receiver<String>,
     dir: PrivateDir,
     port: u16,
+    /// Needed until the server accepted us, not longer.
+    _askpass: Option<Askpass>,
 }
 
 impl<'a> Birth<'a> {
@@ -268,12 +271,13 @@ impl<'a> Birth<'a> {
                 (port, destination.master_args(&options.extra_args, &Meeting::Port(port)))
             }
         };
+        let askpass = askpass(ground, destination, &dir).await?;
         let spec = ChildSpec {
             name: format!("ssh {}", destination.words()),
             owner: "ssh".to_owned(),
             program: options.ssh.clone(),
             args,
-            env: Vec::new(),
+            env: askpass.as_ref().map(Askpass::env).unwrap_or_default(),
             dir: Some(dir.path().to_owned()),
         };
         let (child, lines) = ground.children.spawn(spec).await.map_err(|error| {
@@ -283,7 +287,7 @@ impl<'a> Birth<'a> {
                 _ => internal(error),
             }
         })?;
-        Ok(Self { ground, destination, audience, child, lines, dir, port })
+        Ok(Self { ground, destination, audience, child, lines, dir, port, _askpass: askpass })
     }
 
     /// Waits until connections are carried.
@@ -353,6 +357,23 @@ impl<'a> Birth<'a> {
         });
         Keeper { master, child, dir }
     }
+}
+
+async fn askpass(
+    ground: &Ground,
+    destination: &Destination,
+    dir: &PrivateDir,
+) -> Result<Option<Askpass>, Problem> {
+    let Some(password) = &destination.password else { return Ok(None) };
+    let settings = hostkey::resolved(ground, destination).await?;
+    let program = match &ground.options.askpass_program {
+        Some(program) => program.clone(),
+        None => std::env::current_exe().map_err(internal)?,
+    };
+    let asker = Asker::new(destination, &settings);
+    Askpass::listen(dir, &program, asker, password.clone(), &ground.tasks)
+        .map(Some)
+        .map_err(internal)
 }
 
 /// Waits until nobody has needed the master for `linger`.

@@ -8,7 +8,7 @@ use super::Ground;
 use super::destination::Destination;
 use super::master::{Audience, Ending, Keeper, Master, Seat, unused};
 use localport_core::event::Kind;
-use localport_core::problem::Problem;
+use localport_core::problem::{Code, Problem};
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
@@ -111,6 +111,27 @@ impl Pool {
         }
     }
 
+    /// Resolves when a connection to `destination` is up, or when its unknown host key
+    /// may be known by now: the retries of many forwards need not fall due one by one.
+    pub(super) async fn mended(
+        &self,
+        destination: &Destination,
+        code: Code,
+        mut opened: watch::Receiver<u64>,
+    ) {
+        loop {
+            if self.is_up(destination) {
+                return;
+            }
+            if opened.changed().await.is_err() {
+                return std::future::pending().await;
+            }
+            if code == Code::SshHostKeyUnknown {
+                return;
+            }
+        }
+    }
+
     /// Lets the next attempt start at once.
     pub(super) fn hurry(&self, destination: &Destination) {
         if let Some(slot) = self.slots().get_mut(destination)
@@ -162,6 +183,13 @@ impl Pool {
         let name = format!("ssh {}", destination.words());
         self.ground.tasks.spawn_to_end(name, attempt.run(due));
         (outcome, interest)
+    }
+
+    fn is_up(&self, destination: &Destination) -> bool {
+        self.slots().get(destination).is_some_and(|slot| match &slot.state {
+            State::Up(master) => master.is_alive(),
+            State::Idle(_) | State::Starting(..) => false,
+        })
     }
 
     fn slots(&self) -> MutexGuard<'_, HashMap<Destination, Slot>> {
@@ -223,6 +251,7 @@ impl Attempt {
         let master = keeper.master().clone();
         self.settle(State::Up(master.clone()));
         self.report.send_replace(Some(Ok(master)));
+        self.pool.ground.announce_opening();
         let ending = self.ending(&keeper).await;
         self.settle(State::Idle(None));
         keeper.end(ending, self.pool.patience()).await;

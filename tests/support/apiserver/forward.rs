@@ -122,6 +122,8 @@ async fn carry(upgraded: Upgraded, port: u16, running: Option<Running>) {
             }
         }
     }
+    // The answer to a client's close goes out before this side's own.
+    drop(socket.flush().await);
     let close = CloseFrame { code: CloseCode::Normal, reason: "".into() };
     if socket.close(Some(close)).await.is_ok() {
         // Until the client's close came back, or it left.

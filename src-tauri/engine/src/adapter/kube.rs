@@ -25,7 +25,7 @@ use futures_util::future::BoxFuture;
 use kubeconfig::Kubeconfigs;
 use localport_core::config::{KubeTarget, Target};
 use localport_core::kube::{Fault, Place, problem};
-use localport_core::problem::{Code, Problem};
+use localport_core::problem::{Code, Problem, Remedy};
 use session::{PodSession, Sight};
 use shell::Shell;
 use std::collections::HashMap;
@@ -107,16 +107,37 @@ impl KubeAdapter {
         Ok(Arc::new(PodSession::open(sight).await?))
     }
 
-    async fn wait_mended(&self, target: &Target, problem: &Problem) {
-        if let Ok(target) = kube_target(target)
-            && let Ok(cluster) = self.cluster(target).await
-            && let Ok(sight) = Sight::gain(&cluster, target).await
-        {
-            return sight.mended(problem.code).await;
+    async fn wait_mended(&self, target: &Target, code: Code) -> Option<()> {
+        if !watchable(code) {
+            return None;
         }
-        // Nothing can tell; the supervisor's backoff decides.
-        std::future::pending().await
+        let target = kube_target(target).ok()?;
+        let cluster = self.cluster(target).await.ok()?;
+        // Held through the whole wait, so that the watch goes on looking for the server.
+        let pods = cluster.pods(&target.namespace, None);
+        let mut was_bad = false;
+        loop {
+            match Sight::gain(&cluster, target).await {
+                Ok(sight) => {
+                    sight.mended(code, was_bad).await;
+                    return Some(());
+                }
+                // The server is away; whether it is back, the watch will tell.
+                Err(_) if pods.view().trouble.is_some() => {
+                    was_bad = true;
+                    pods.well().await;
+                }
+                Err(_) => return None,
+            }
+        }
     }
+}
+
+/// Whether a watch can tell that a problem has mended. What concerns the kubeconfig,
+/// logins and rights must not be tried in a loop: a login plugin may open a browser.
+fn watchable(code: Code) -> bool {
+    use Code::{KubeExternalName, KubeNoSelector, KubePort};
+    code.remedy() == Remedy::Retry || matches!(code, KubePort | KubeNoSelector | KubeExternalName)
 }
 
 impl Adapter for KubeAdapter {
@@ -129,7 +150,12 @@ impl Adapter for KubeAdapter {
     }
 
     fn mended<'a>(&'a self, target: &'a Target, problem: &'a Problem) -> BoxFuture<'a, ()> {
-        Box::pin(self.wait_mended(target, problem))
+        Box::pin(async {
+            if self.wait_mended(target, problem.code).await.is_none() {
+                // Nothing can tell; the supervisor's backoff decides.
+                std::future::pending().await
+            }
+        })
     }
 
     fn trust<'a>(&'a self, target: &'a Target) -> BoxFuture<'a, Result<String, Problem>> {

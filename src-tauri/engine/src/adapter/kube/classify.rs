@@ -89,7 +89,10 @@ fn inner<'a>(error: &'a (dyn StdError + 'static)) -> Option<&'a (dyn StdError + 
 fn tls_fault(error: &rustls::Error) -> TlsFault {
     use rustls::CertificateError as Cert;
     match error {
-        rustls::Error::InvalidCertificate(Cert::UnknownIssuer) => TlsFault::UnknownIssuer,
+        // A rebuilt cluster signs with a new key under the old authority's name.
+        rustls::Error::InvalidCertificate(Cert::UnknownIssuer | Cert::BadSignature) => {
+            TlsFault::UnknownIssuer
+        }
         rustls::Error::InvalidCertificate(Cert::Expired | Cert::ExpiredContext { .. }) => {
             TlsFault::Expired
         }

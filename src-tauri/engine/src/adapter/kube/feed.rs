@@ -111,6 +111,15 @@ impl<T: Clone + Send + Sync + 'static> Feed<T> {
         self.view.borrow().clone()
     }
 
+    /// Waits until there is no trouble.
+    pub(super) async fn well(&self) {
+        let mut view = self.view.clone();
+        if view.wait_for(|view| view.synced && view.trouble.is_none()).await.is_err() {
+            // The adapter is shutting down.
+            std::future::pending::<()>().await;
+        }
+    }
+
     /// Something contradicts the view: fetch it anew.
     pub(super) fn doubt(&self) {
         self.doubt.notify_one();
@@ -327,10 +336,9 @@ where
                 classify::fault(&error, &Doing::new(verb, self.resource, "namespace", name))
             }
         };
-        let passing = matches!(
-            fault,
-            Fault::Refused | Fault::Timeout | Fault::Unreachable { .. } | Fault::Overloaded { .. }
-        );
+        // A time-out has waited long enough already.
+        let passing =
+            matches!(fault, Fault::Refused | Fault::Unreachable { .. } | Fault::Overloaded { .. });
         tracing::debug!(
             resource = self.resource,
             namespace = self.namespace,

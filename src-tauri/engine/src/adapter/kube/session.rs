@@ -111,10 +111,12 @@ impl Sight {
     }
 
     /// Resolves when an attempt that failed with `code` is worth repeating: at once
-    /// when what it lacked is there by now, else after the view turned from bad to good.
-    pub(super) async fn mended(&self, code: Code) {
-        let lacked = matches!(code, Code::KubeNoReadyPod | Code::KubeNotFound | Code::KubePort);
-        let mut was_bad = lacked;
+    /// when what it lacked is there by now, else after the view turned from bad
+    /// (`was_bad`, as far as is known) to good.
+    pub(super) async fn mended(&self, code: Code, was_bad: bool) {
+        use Code::{KubeExternalName, KubeNoReadyPod, KubeNoSelector, KubeNotFound, KubePort};
+        let lacked = [KubeNoReadyPod, KubeNotFound, KubePort, KubeNoSelector, KubeExternalName];
+        let mut was_bad = was_bad || lacked.contains(&code);
         self.wait(|| {
             let good = self.trouble().is_none() && self.resolve(None, &[]).is_ok();
             let mended = good && was_bad;

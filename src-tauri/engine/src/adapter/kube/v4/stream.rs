@@ -55,6 +55,8 @@ pub(super) struct V4Stream<S> {
     proved: bool,
     end: Option<End>,
     fin: Fin,
+    /// Whether data came after the pod was told of the client's end.
+    late: bool,
     /// Whether a message waits to be flushed.
     unflushed: bool,
     heard: Instant,
@@ -90,6 +92,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> V4Stream<S> {
             proved: false,
             end: None,
             fin: Fin::No,
+            late: false,
             unflushed: false,
             heard: Instant::now(),
             timer: Box::pin(sleep(PING_AFTER)),
@@ -161,6 +164,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> V4Stream<S> {
         match channel {
             DATA => {
                 self.received = message;
+                self.late = self.fin == Fin::Passed;
                 self.prove();
             }
             ERROR => self.refused(&String::from_utf8_lossy(&message)),
@@ -182,6 +186,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin> V4Stream<S> {
     }
 
     fn lost(&mut self, said: &str) {
+        if self.fin == Fin::Passed && !self.late {
+            // Both sides have ended; how the far one hangs up changes nothing.
+            return self.finish(End::Closed);
+        }
         let pod = self.peer.endpoint.pod.clone();
         self.finish(End::Failed(Fault::PodLost { pod, said: said.to_owned() }));
     }

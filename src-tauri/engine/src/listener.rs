@@ -35,13 +35,13 @@ impl Listener {
     /// A machine without IPv6 loopback is served on IPv4 alone.
     ///
     /// # Errors
-    /// The [`Problem`] that keeps the port from being bound; nothing stays bound then.
+    /// What keeps the port from being bound; nothing stays bound then.
     pub fn bind(
         bind: &[IpAddr],
         port: u16,
         forward: &str,
         registry: &Registry,
-    ) -> Result<Self, Problem> {
+    ) -> Result<Self, BindError> {
         let loopback = [IpAddr::V4(Ipv4Addr::LOCALHOST), IpAddr::V6(Ipv6Addr::LOCALHOST)];
         let wanted = if bind.is_empty() { &loopback[..] } else { bind };
         let mut sockets = Vec::with_capacity(wanted.len());
@@ -50,7 +50,7 @@ impl Listener {
             match bind_one(address) {
                 Ok(socket) => sockets.push(socket),
                 Err(error) if bind.is_empty() && address.is_ipv6() && lacks_ipv6(&error) => {}
-                Err(error) => return Err(problem(address, &error)),
+                Err(error) => return Err(BindError { address, error }),
             }
         }
         let addresses: Vec<SocketAddr> =
@@ -68,6 +68,27 @@ impl Listener {
     /// The sockets, for one accepting task each, and the claim that must outlive them.
     pub(crate) fn into_parts(self) -> (Vec<TcpListener>, Lease) {
         (self.sockets, self._lease)
+    }
+}
+
+/// What keeps a port from being bound.
+#[derive(Debug)]
+pub struct BindError {
+    address: SocketAddr,
+    error: io::Error,
+}
+
+impl BindError {
+    /// Whether another process holds the port.
+    #[must_use]
+    pub fn is_conflict(&self) -> bool {
+        self.error.kind() == io::ErrorKind::AddrInUse
+    }
+
+    /// It in words. For a conflict this looks for the port's owner among all processes.
+    #[must_use]
+    pub fn problem(&self) -> Problem {
+        problem(self.address, &self.error)
     }
 }
 
@@ -239,7 +260,7 @@ mod tests {
         let registry = Registry::default();
         let other = std::net::TcpListener::bind("[::1]:0").unwrap();
         let port = other.local_addr().unwrap().port();
-        let problem = Listener::bind(&[], port, "db", &registry).err().unwrap();
+        let problem = Listener::bind(&[], port, "db", &registry).err().unwrap().problem();
         assert_eq!(problem.code, Code::PortInUse);
         let me = std::process::id().to_string();
         assert!(problem.sentence.contains(&me), "{}", problem.sentence);

@@ -2,7 +2,7 @@
 
 use super::{News, Shared};
 use crate::client::Service;
-use crate::listener::{Acceptor, Listener, keep_alive};
+use crate::listener::{Acceptor, BindError, Listener, keep_alive};
 use crate::registry::Tasks;
 use localport_core::config::ForwardSpec;
 use localport_core::event::Kind;
@@ -17,6 +17,9 @@ use tokio_util::sync::CancellationToken;
 
 /// How often a busy port is tried again: no system announces that a port is free.
 const CONFLICT_RETRY: Duration = Duration::from_secs(1);
+/// How often the owner of a busy port is looked for again; the search reads the open
+/// files of every process.
+const NAMING: Duration = Duration::from_secs(15);
 
 pub(super) struct Port {
     wanted: Vec<SocketAddr>,
@@ -27,7 +30,7 @@ pub(super) struct Port {
 enum PortState {
     Closed,
     Bound { addresses: Vec<SocketAddr>, off: CancellationToken, accepting: Tasks },
-    Conflict { problem: Problem, retry_at: Instant },
+    Conflict { problem: Problem, retry_at: Instant, named: Instant },
 }
 
 impl Port {
@@ -54,13 +57,29 @@ impl Port {
                 self.accept(listener, addresses, &service, spec, shared);
                 Some(Kind::Listening { local })
             }
-            Err(problem) => {
-                let retry_at = Instant::now() + CONFLICT_RETRY;
-                let known = self.problem() == Some(&problem);
-                self.state = PortState::Conflict { problem: problem.clone(), retry_at };
-                (!known).then_some(Kind::ListenerConflict { problem })
-            }
+            Err(error) => self.conflict(&error),
         }
+    }
+
+    fn conflict(&mut self, error: &BindError) -> Option<Kind> {
+        let now = Instant::now();
+        if let PortState::Conflict { problem, retry_at, named } = &mut self.state {
+            *retry_at = now + CONFLICT_RETRY;
+            if error.is_conflict() && now < *named + NAMING {
+                return None;
+            }
+            *named = now;
+            let current = error.problem();
+            if *problem == current {
+                return None;
+            }
+            *problem = current.clone();
+            return Some(Kind::ListenerConflict { problem: current });
+        }
+        let problem = error.problem();
+        let retry_at = now + CONFLICT_RETRY;
+        self.state = PortState::Conflict { problem: problem.clone(), retry_at, named: now };
+        Some(Kind::ListenerConflict { problem })
     }
 
     fn accept(

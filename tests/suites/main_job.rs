@@ -1,17 +1,19 @@
 //! The main job with real parts: a whole engine, real far sides, and their loss.
 
 use localport_core::command::{Command, Selector};
-use localport_core::config::Target;
+use localport_core::config::{KubeResource, KubeTarget, PortRef, Target};
 use localport_core::problem::Code;
 use localport_core::snapshot::{ForwardState, ListenerState, TargetState, TunnelState};
-use localport_engine::adapter::kube::Options as KubeOptions;
+use localport_engine::adapter::kube::{LoginShell, Options as KubeOptions};
 use localport_engine::adapter::ssh::SshOptions;
+use localport_tests::apiserver::{ApiServer, Backend, PodSpec};
 use localport_tests::engine::{Engine, echo, forward};
 use localport_tests::servers::{RefusingPort, Server};
 use localport_tests::sshd::{Sshd, free_port, parents, signal};
 use rustix::process::Signal;
 use std::collections::BTreeSet;
 use std::time::Duration;
+use tokio::net::TcpStream;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, MissedTickBehavior, interval, timeout};
 
@@ -192,4 +194,91 @@ async fn s7_2_forwards_to_one_host_share_one_master() {
     engine.until("all off", |s| s.forwards.iter().all(|f| f.state == ForwardState::Stopped)).await;
     engine.stop().await;
     assert!(masters().is_empty());
+}
+
+fn orders(port: u16) -> localport_core::config::ForwardSpec {
+    forward(
+        "orders",
+        port,
+        Target::Kube(KubeTarget {
+            context: None,
+            namespace: "shop".to_owned(),
+            resource: KubeResource::Service("orders".to_owned()),
+            port: PortRef::Name("db".to_owned()),
+        }),
+    )
+}
+
+fn pod(name: &str, backend: &Backend) -> PodSpec {
+    PodSpec::new("shop", name).label("app", "orders").port("postgres", 5432, backend)
+}
+
+async fn echoing() -> Backend {
+    let echo = |mut client: TcpStream| async move {
+        let (mut from, mut to) = client.split();
+        tokio::io::copy(&mut from, &mut to).await.map(drop)
+    };
+    Backend::serve(echo).await.unwrap()
+}
+
+async fn cluster() -> (ApiServer, KubeOptions) {
+    let cluster = ApiServer::start().await.unwrap();
+    cluster.add_service("shop", "orders", &[("app", "orders")], &[("db", 80, "postgres")]);
+    let options = KubeOptions {
+        kubeconfig: Some(vec![cluster.kubeconfig()]),
+        login_shell: LoginShell::Never,
+        ..KubeOptions::default()
+    };
+    (cluster, options)
+}
+
+/// G1, S7.4: twenty connects a second while the only pod is taken away and its successor
+/// gets ready four seconds later: none is refused, every client is served.
+#[tokio::test(flavor = "multi_thread")]
+async fn g1_no_client_is_refused_while_a_pod_is_replaced() {
+    let (cluster, options) = cluster().await;
+    let (old, new) = (echoing().await, echoing().await);
+    cluster.add_pod(pod("orders-old", &old));
+    let port = free_port();
+    let engine = Engine::start(vec![orders(port)], SshOptions::default(), options);
+    let before = engine.serving("orders").await;
+    assert_eq!(before.tunnel.path.as_deref(), Some("v4-ws"));
+
+    let begun = Instant::now();
+    let clients = tokio::spawn(connect_in_a_loop(port, begun + Duration::from_secs(8)));
+    // As a rollout does it: no longer ready, terminating, gone.
+    tokio::time::sleep_until(begun + Duration::from_millis(1_525)).await;
+    cluster.terminate("shop", "orders-old");
+    let waiting = engine.until_forward("orders", "no pod", |f, _| f.problem.is_some()).await;
+    assert_eq!(waiting.problem.map(|problem| problem.code), Some(Code::KubeNoReadyPod));
+    cluster.delete_pod("shop", "orders-old");
+    cluster.add_pod(pod("orders-new", &new).unready());
+    tokio::time::sleep_until(begun + Duration::from_millis(5_500)).await;
+    cluster.set_ready("shop", "orders-new", true);
+
+    let (served, wrong) = clients.await.unwrap();
+    assert!(wrong.is_empty(), "{wrong:?}");
+    assert!(served >= 140, "only {served} clients came to be served");
+    let after = engine.serving("orders").await;
+    assert!(after.tunnel.endpoint.is_some_and(|end| end.contains("orders-new")));
+    engine.stop().await;
+}
+
+/// The API server goes away and comes back: held, served, and no listener closes.
+#[tokio::test(flavor = "multi_thread")]
+async fn g1_a_cluster_that_restarts_is_waited_for() {
+    let (cluster, options) = cluster().await;
+    let backend = echoing().await;
+    cluster.add_pod(pod("orders-0", &backend));
+    let port = free_port();
+    let engine = Engine::start(vec![orders(port)], SshOptions::default(), options);
+    engine.serving("orders").await;
+    cluster.stop().await;
+    let client = tokio::spawn(async move { echo(port, b"held").await });
+    engine.until_forward("orders", "a held client", |f, _| f.connections.held == 1).await;
+    cluster.resume().await.unwrap();
+    assert_eq!(client.await.unwrap().unwrap(), b"held");
+    let forward = engine.serving("orders").await;
+    assert_eq!(forward.listener.state, ListenerState::Listening);
+    engine.stop().await;
 }

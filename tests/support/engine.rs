@@ -44,7 +44,8 @@ impl Engine {
             ssh,
             kube,
             registry,
-            drain: Duration::from_secs(2),
+            // Longer than the 3 s for which a cluster's stream holds back a client's end.
+            drain: Duration::from_secs(6),
         });
         Self { handle, home: dir }
     }

@@ -91,16 +91,21 @@ impl CheckPart {
     /// needs is not taken over by a check of another type.
     pub(super) fn over(self, below: &Self) -> Self {
         let same_type = self.kind.is_none() || below.kind.is_none() || self.kind == below.kind;
+        let own_timeout = self.probe.timeout;
+        let mut probe = if same_type { self.probe.over(&below.probe) } else { self.probe };
+        if self.timeout.is_some() {
+            // A time-out of its own, in either place, goes before any default.
+            probe.timeout = own_timeout;
+        }
         Self {
             enabled: self.enabled.or(below.enabled),
             kind: self.kind.or(below.kind),
             interval: self.interval.or(below.interval),
-            // A check's own time-outs, of either place, go before any default.
-            timeout: self.timeout.or(self.probe.timeout).or(below.timeout),
+            timeout: self.timeout.or(below.timeout),
             failure_threshold: self.failure_threshold.or(below.failure_threshold),
             success_threshold: self.success_threshold.or(below.success_threshold),
             cluster_aware: self.cluster_aware.or(below.cluster_aware),
-            probe: if same_type { self.probe.over(&below.probe) } else { self.probe },
+            probe,
         }
     }
 

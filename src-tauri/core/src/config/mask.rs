@@ -202,6 +202,7 @@ mod tests {
 
     #[test]
     fn knows_where_each_reference_stands() {
+        assert_eq!(names("a\r${A}\r\r${B}"), vec![("A".into(), 2, 1), ("B".into(), 4, 1)]);
         let expected = vec![("A".into(), 1, 3), ("B".into(), 3, 2), ("C".into(), 3, 6)];
         assert_eq!(names("é ${A}\r\nx\n ${B}${C:-d}"), expected);
     }

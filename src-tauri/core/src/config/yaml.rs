@@ -170,8 +170,9 @@ impl Builder<'_, '_, '_> {
     }
 
     fn alias(&mut self, place: Place, anchor: usize) -> Result<Rc<Node>, Stop> {
-        if let Some(node) = self.anchors.get(&anchor) {
-            return Ok(Rc::clone(node));
+        if let Some(node) = self.anchors.get(&anchor).map(Rc::clone) {
+            let deep = self.stack.len() + node.height > MAX_DEPTH + 1;
+            return if deep { Err(self.too_deep(place)) } else { Ok(node) };
         }
         let message = "An alias stands inside the value it stands for";
         let hint = "Move the anchor to a value that does not contain its own alias";
@@ -181,9 +182,6 @@ impl Builder<'_, '_, '_> {
 
     /// Puts a complete node where it belongs; gives it back when it is the root.
     fn attach(&mut self, node: Rc<Node>) -> Result<Option<Rc<Node>>, Stop> {
-        if self.stack.len() + node.height > MAX_DEPTH + 1 {
-            return Err(self.too_deep(node.place));
-        }
         if node.weight > MAX_VALUES {
             let message =
                 format!("With its aliases written out it holds over `{MAX_VALUES}` values");

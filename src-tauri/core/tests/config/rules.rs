@@ -123,7 +123,7 @@ fn defaults_are_merged_key_by_key() {
     let times = |index: usize| {
         check(index).map(|check| (check.interval.as_secs(), check.timeout.as_secs()))
     };
-    assert_eq!([times(0), times(1), times(2)], [Some((11, 3)), Some((12, 3)), Some((11, 3))]);
+    assert_eq!([times(0), times(1), times(2)], [Some((11, 3)), Some((12, 3)), Some((11, 5))]);
     assert_eq!(check(2).unwrap().kind, HealthCheckKind::Tcp);
     assert_eq!((check(3), check(4)), (None, None));
     let policy = config.forwards[2].restart_policy.clone().unwrap();
@@ -131,6 +131,31 @@ fn defaults_are_merged_key_by_key() {
     let expected =
         RestartPolicy { max_attempts: Some(9), max_delay: Duration::from_secs(60), ..patient };
     assert_eq!(policy, expected);
+}
+
+/// A check of another type takes over nothing that belongs to the type of the
+/// default, and a time-out of its own goes first wherever it stands.
+#[test]
+fn checks_of_another_type_keep_to_themselves() {
+    let text = format!(
+        "version: \"1.0\"\ndefaults:\n  health_check: {{type: http, timeout: 9, config: {{url: \"http://localhost/x\", timeout: 3}}}}\nservices:\n{}{}{}{}",
+        service("other", 15001, "    health_check: {type: https}\n"),
+        service("same", 15002, "    health_check: {type: http}\n"),
+        service("own", 15003, "    health_check: {timeout: 4}\n"),
+        service("inner", 15004, "    health_check: {timeout: 4, config: {timeout: 2}}\n"),
+    );
+    let config = Machine::bare().load(&text);
+    assert_eq!(config.diagnostics, vec![]);
+    let check = |index: usize| {
+        let check = config.forwards[index].health_check.clone().unwrap();
+        let HealthCheckKind::Http { url, .. } = check.kind else { panic!("{:?}", check.kind) };
+        (url, check.timeout.as_secs())
+    };
+    let inherited = "http://localhost/x".to_owned();
+    assert_eq!(check(0), ("https://localhost:15001/health".to_owned(), 9));
+    assert_eq!(check(1), (inherited.clone(), 3));
+    assert_eq!(check(2), (inherited.clone(), 4));
+    assert_eq!(check(3), (inherited, 2));
 }
 
 /// What is wrong in `defaults` is said once, and the services run without it.

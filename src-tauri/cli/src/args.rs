@@ -73,6 +73,8 @@ pub(crate) enum Command {
     Ssh(Ssh),
     /// End the running LocalPort.
     Quit(Quit),
+    /// Show LocalPort at work, with an SSH server and a web service of its own.
+    Demo(Demo),
     /// Print completions for a shell.
     #[command(hide = true)]
     Completions {
@@ -190,6 +192,16 @@ pub(crate) struct Quit {
     /// Return when everything is released, and say how it went.
     #[arg(short, long)]
     pub(crate) wait: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Demo {
+    /// End after this many seconds.
+    #[arg(long = "for", value_name = "SECONDS", conflicts_with = "once")]
+    pub(crate) seconds: Option<u64>,
+    /// End after everything was shown.
+    #[arg(long)]
+    pub(crate) once: bool,
 }
 
 impl Global {

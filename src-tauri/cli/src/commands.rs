@@ -1,6 +1,7 @@
 //! Owns what each command does.
 
 mod config;
+mod demo;
 mod events;
 mod logs;
 mod quit;
@@ -33,6 +34,7 @@ pub(crate) async fn run(arguments: Arguments, output: &mut Output) -> Result<Exi
         Command::Config(config) => config::run(&home, files, config.command, output),
         Command::Ssh(ssh) => ssh::run(&home, ssh.command, output).await,
         Command::Quit(quit) => quit::run(&home, &quit, output).await,
+        Command::Demo(demo) => demo::run(&demo, output).await,
         Command::Completions { shell } => shell::completions(shell, output),
         Command::Man => shell::man(output),
     }

@@ -1,6 +1,7 @@
 //! Owns the real `localport` binary under test: its home, its configuration, its
 //! processes, and raw HTTP to its control socket.
 
+use crate::sshd::Sshd;
 use serde_json::Value;
 use std::ffi::OsStr;
 use std::fs;
@@ -22,6 +23,7 @@ pub const DEADLINE: Duration = Duration::from_secs(30);
 /// A home of its own for the binary, gone with the value.
 pub struct Sandbox {
     dir: TempDir,
+    ssh_config: Option<PathBuf>,
 }
 
 /// How a command ended and what it said.
@@ -53,7 +55,7 @@ impl Sandbox {
     /// An empty home.
     #[must_use]
     pub fn new() -> Self {
-        Self { dir: tempfile::Builder::new().prefix("lp").tempdir().unwrap() }
+        Self { dir: tempfile::Builder::new().prefix("lp").tempdir().unwrap(), ssh_config: None }
     }
 
     /// A home with `text` as its configuration, found by the search order.
@@ -61,6 +63,26 @@ impl Sandbox {
     pub fn with_config(text: &str) -> Self {
         let sandbox = Self::new();
         fs::write(sandbox.config(), text).unwrap();
+        sandbox
+    }
+
+    /// A home with one forward for each name, through `sshd` to a port of this machine.
+    #[must_use]
+    pub fn behind(sshd: &Sshd, forwards: &[(&str, u16)]) -> Self {
+        let mut text = String::from("version: \"1.0\"\nservices:\n");
+        let ports = free_ports(forwards.len());
+        for ((name, remote), local) in forwards.iter().zip(ports) {
+            text.push_str(&format!(
+                "  - {{name: {name}, technology: ssh, local_port: {local}, \
+                 remote_port: {remote}, connection: {{host: 127.0.0.1, port: {}, user: {}, \
+                 key_file: '{}', remote_host: 127.0.0.1}}}}\n",
+                sshd.port(),
+                sshd.user(),
+                sshd.path("user_key").display(),
+            ));
+        }
+        let mut sandbox = Self::with_config(&text);
+        sandbox.ssh_config = Some(sshd.path("ssh_config"));
         sandbox
     }
 
@@ -92,9 +114,13 @@ impl Sandbox {
             .env("HOME", self.path())
             .env_remove("LOCALPORT_LOG")
             .env_remove("NO_COLOR")
+            .env_remove("LOCALPORT_CONFIG_FILE")
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped());
+        if let Some(file) = &self.ssh_config {
+            command.env("LOCALPORT_SSH_CONFIG", file);
+        }
         command
     }
 

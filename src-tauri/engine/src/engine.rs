@@ -20,7 +20,7 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use tokio::sync::{Notify, Semaphore, broadcast, mpsc, oneshot, watch};
-use tokio::time::{Instant, interval, sleep_until, timeout};
+use tokio::time::{Instant, interval, sleep, sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
 
 /// Time open connections get when the engine quits.
@@ -31,6 +31,9 @@ const RELEASE: Duration = Duration::from_secs(5);
 const HURRIED: Duration = Duration::from_millis(500);
 /// Time the tasks get to notice that they are cancelled.
 const SETTLE: Duration = Duration::from_secs(2);
+/// Time after which a lease that is still there is one that nobody gives back. The
+/// groups below the supervisors are cancelled with them, but not awaited.
+const TURN: Duration = Duration::from_millis(100);
 /// Snapshots are at least this far apart, so that a thousand changes cost one.
 const COALESCE: Duration = Duration::from_millis(20);
 /// The same for counters, which may change thousands of times a second.
@@ -364,7 +367,7 @@ impl Engine {
         Stopped {
             took_ms: u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX),
             forced: std::mem::take(&mut self.forced),
-            left: self.left(),
+            left: self.left_for_good().await,
         }
     }
 
@@ -374,6 +377,18 @@ impl Engine {
                 let _ = reply.send(Err(Refusal::Quitting));
             }
             fresh @ Request::Fresh(_) => self.answer(fresh),
+        }
+    }
+
+    /// What is still held when tasks that were cancelled have had their turn to notice.
+    async fn left_for_good(&self) -> Vec<String> {
+        let end = Instant::now() + TURN;
+        loop {
+            let left = self.left();
+            if left.is_empty() || Instant::now() >= end {
+                return left;
+            }
+            sleep(TURN / 20).await;
         }
     }
 

@@ -91,7 +91,8 @@ fn after_quit_with_wait_the_next_start_works_at_once() {
         assert_eq!(host.end().code, Some(0));
         drop(next);
         // A kill releases the lock as well.
-        assert_eq!(sandbox.run(["status"]).code, Some(4));
+        let said = sandbox.run(["status"]);
+        assert_eq!(said.code, Some(4), "{said:?}");
     }
 }
 
@@ -158,7 +159,8 @@ fn s1_1_a_signal_during_the_start_ends_it_in_order() {
             std::thread::yield_now();
         }
         host.signal(Signal::TERM);
-        assert_eq!(host.end().code, Some(0));
+        let said = host.end();
+        assert_eq!(said.code, Some(0), "{said:?}");
         fs::remove_file(logs).unwrap();
     }
 }

@@ -137,7 +137,7 @@ async fn serve(
             stopped = &mut ending => break stopped,
             event = watch.next() => match event {
                 LifecycleEvent::QuitRequested { source } => {
-                    request(&engine, source, asked, output);
+                    request(&engine, source, asked, output).await;
                     asked = true;
                 }
                 LifecycleEvent::ReloadRequested => {
@@ -155,7 +155,7 @@ async fn serve(
 }
 
 /// The first request drains; a second one of a person hurries; a hang-up has no person.
-fn request(engine: &EngineHandle, source: QuitSource, again: bool, output: &mut Output) {
+async fn request(engine: &EngineHandle, source: QuitSource, again: bool, output: &mut Output) {
     if again {
         if source != QuitSource::Hangup {
             engine.hurry();
@@ -163,9 +163,10 @@ fn request(engine: &EngineHandle, source: QuitSource, again: bool, output: &mut 
         }
         return;
     }
+    let open: u32 = engine.fresh().await.forwards.iter().map(|f| f.connections.open).sum();
     engine.quit();
-    let open: u32 = engine.snapshot().borrow().forwards.iter().map(|f| f.connections.open).sum();
     if open > 0 && source == QuitSource::Terminal {
-        output.note(format!("Waiting for {open} open connections; Ctrl-C again cuts them"));
+        let plural = if open == 1 { "" } else { "s" };
+        output.note(format!("Waiting for {open} open connection{plural}; Ctrl-C again cuts it"));
     }
 }

@@ -165,8 +165,19 @@ impl Client {
             // The error is the request's too, and is told there.
             let _ = connection.await;
         });
-        let response = sender.send_request(request).await.map_err(|error| self.broken(error))?;
-        Ok((response, driver))
+        match sender.send_request(request).await {
+            Ok(response) => Ok((response, driver)),
+            Err(error) => Err(self.unanswered(error).await),
+        }
+    }
+
+    /// A host that was killed lets its last client in and then closes; the next finds
+    /// nobody.
+    async fn unanswered(&self, error: hyper::Error) -> ClientError {
+        match transport::connect(&self.home).await {
+            Err(again) if is_absent(&again) => ClientError::NotRunning,
+            _ => self.broken(error),
+        }
     }
 
     fn request(
@@ -206,9 +217,10 @@ pub fn encode(text: &str) -> String {
     encoded
 }
 
-/// No socket, or one that nobody listens on.
+/// No socket, or one that nobody listens on, or one whose listener ended just now.
 fn is_absent(error: &io::Error) -> bool {
-    matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused)
+    use io::ErrorKind::{ConnectionRefused, ConnectionReset, NotFound};
+    matches!(error.kind(), NotFound | ConnectionRefused | ConnectionReset)
 }
 
 /// A stream of lines. Dropping it ends the connection.

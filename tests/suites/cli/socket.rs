@@ -7,6 +7,7 @@ use std::fs;
 use std::io::Write;
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixStream;
+use std::path::Path;
 use std::time::Instant;
 
 #[test]
@@ -201,5 +202,32 @@ fn check_object(document: &Value, schema: &Value, value: &Value, place: &str) {
         } else {
             check(document, property, &value[&key], &format!("{place}.{key}"));
         }
+    }
+}
+
+/// The written documents name every route and every command.
+#[test]
+fn the_documents_name_every_route_and_command() {
+    let sandbox = Sandbox::new();
+    let _host = sandbox.host();
+    let docs = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap().join("docs");
+    let api = fs::read_to_string(docs.join("control-api.md")).unwrap();
+    let document = sandbox.http("GET /v1/openapi.json", "").json();
+    for (path, operations) in document["paths"].as_object().unwrap() {
+        for method in operations.as_object().unwrap().keys() {
+            let route = format!("`{} {path}`", method.to_uppercase());
+            assert!(api.contains(&route), "docs/control-api.md lacks {route}");
+        }
+    }
+    let cli = fs::read_to_string(docs.join("cli.md")).unwrap();
+    let help = sandbox.run(["--help"]).out;
+    let commands = help.lines().skip_while(|line| *line != "Commands:").skip(1);
+    let commands: Vec<&str> = commands
+        .take_while(|line| !line.is_empty())
+        .filter_map(|l| l.split_whitespace().next())
+        .collect();
+    assert!(commands.len() > 10, "{commands:?}");
+    for command in commands.into_iter().filter(|command| *command != "help") {
+        assert!(cli.contains(&format!("`{command}")), "docs/cli.md lacks {command}");
     }
 }

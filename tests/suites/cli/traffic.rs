@@ -137,6 +137,36 @@ fn g5_kill_9_leaves_no_ssh_and_the_next_start_serves() {
     drop((client, next));
 }
 
+/// A host key that nobody has seen is shown, asked about, and then accepted.
+#[test]
+fn an_unknown_host_key_is_trusted_only_when_a_person_says_so() {
+    let sshd = Sshd::start();
+    sshd.forget_host_key();
+    let sandbox = Sandbox::behind(&sshd, &[("echo", echo())]);
+    let _host = sandbox.host();
+    let status = sandbox.until("the key is asked about", |status| {
+        status["forwards"][0]["problem"]["code"] == "ssh-host-key-unknown"
+    });
+    let sentence = status["forwards"][0]["problem"]["sentence"].as_str().unwrap();
+    assert!(sentence.contains(&sshd.fingerprint()), "{sentence}");
+
+    let said = sandbox.run(["ssh", "trust", "echo"]);
+    assert_eq!(said.code, Some(2), "without a terminal it is not assumed: {said:?}");
+    assert!(said.out.contains(&sshd.fingerprint()) && said.err.contains("--yes"), "{said:?}");
+    let known = || std::fs::read_to_string(sshd.path("known_hosts")).unwrap();
+    assert_eq!(known(), "");
+
+    let said = sandbox.run(["ssh", "trust", "echo", "--yes"]);
+    assert_eq!(said.code, Some(0), "{said:?}");
+    assert!(known().contains("ssh-"), "{:?}", known());
+    sandbox.until("it serves", serving);
+
+    let said = sandbox.run(["ssh", "trust", "echo", "--yes"]);
+    assert_eq!(said.code, Some(1), "{said:?}");
+    assert!(said.err.contains("`echo` has no unknown host key"), "{said:?}");
+    assert_eq!(sandbox.run(["ssh", "trust", "nobody"]).code, Some(2));
+}
+
 /// The demo on a bare machine: real bytes, a server that goes away, a client that is held.
 #[test]
 fn the_demo_shows_what_it_promises_and_leaves_nothing() {

@@ -9,6 +9,7 @@ use localport_engine::adapter::ssh::SshOptions;
 use localport_tests::engine::{Engine, forward};
 use localport_tests::servers::Server;
 use localport_tests::sshd::{Sshd, free_port};
+use std::collections::BTreeSet;
 use std::fs;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
@@ -126,8 +127,8 @@ fn compare() {
         (Server::echo().await, Server::source(BULK).await, Server::sink().await)
     });
     let remotes = [echo.port(), source.port(), sink.port()];
-    let pairs = || remotes.map(|remote| (free_port(), remote));
-    let (plain_ports, our_ports) = (pairs(), pairs());
+    let free = || remotes.map(|remote| (free_port(), remote));
+    let (plain_ports, our_ports) = (free(), free());
     let _plain = plain(&sshd, &plain_ports);
     let _ours = ours(&sshd, &our_ports);
     let row = |name: &str, unit: &str, better: Better, index: usize, measure: fn(u16) -> f64| {
@@ -241,30 +242,43 @@ fn first_byte(port: u16) -> f64 {
 }
 
 /// Memory of a hundred forwards to one host: ours share one `ssh`, plain ones are a
-/// process each, as people run them.
+/// process each, as people run them. Then of a thousand of ours.
 fn memory(sshd: &Sshd, echo: u16) {
-    let mut ports: Vec<(u16, u16)> = (0..MANY).map(|_| (free_port(), echo)).collect();
-    ports.sort_unstable();
-    ports.dedup();
+    let ports = pairs(MANY, echo);
     let plain: Vec<Forwarder> = ports.iter().map(|pair| plain(sshd, &[*pair])).collect();
     let plain_memory: f64 = plain.iter().map(|forwarder| pss(forwarder.0.id())).sum();
     drop(plain);
-    let ours = ours(sshd, &ports);
-    let our_memory = pss(ours.0.id());
-    let name = format!("memory of {} forwards", ports.len());
+    let our_memory = pss(ours(sshd, &ports).0.id());
+    let name = format!("memory of {MANY} forwards");
     show(&name, "MiB PSS", Better::Less, plain_memory, our_memory);
+
+    let thousand = ours(sshd, &pairs(1000, echo));
+    let (engine, all) = (own_pss(thousand.0.id()), pss(thousand.0.id()));
+    println!("1,000 forwards: engine {engine:.1} MiB PSS, with its `ssh` {all:.1}");
+}
+
+/// `count` free local ports, all leading to `remote`.
+fn pairs(count: usize, remote: u16) -> Vec<(u16, u16)> {
+    let mut ports = BTreeSet::new();
+    while ports.len() < count {
+        ports.insert(free_port());
+    }
+    ports.into_iter().map(|local| (local, remote)).collect()
+}
+
+/// Proportional memory of a process, in MiB.
+fn own_pss(pid: u32) -> f64 {
+    let rollup = fs::read_to_string(format!("/proc/{pid}/smaps_rollup")).unwrap_or_default();
+    let line = rollup.lines().find_map(|line| line.strip_prefix("Pss:"));
+    line.and_then(|line| line.trim().trim_end_matches(" kB").parse().ok())
+        .map_or(0.0, |kib: f64| kib / 1024.0)
 }
 
 /// Proportional memory of a process and its children, in MiB.
 fn pss(pid: u32) -> f64 {
-    let rollup = fs::read_to_string(format!("/proc/{pid}/smaps_rollup")).unwrap_or_default();
-    let line = rollup.lines().find_map(|line| line.strip_prefix("Pss:"));
-    let own: f64 = line
-        .and_then(|line| line.trim().trim_end_matches(" kB").parse().ok())
-        .map_or(0.0, |kib: f64| kib / 1024.0);
     let children = localport_tests::sshd::parents()
         .into_iter()
         .filter(|(_, parent)| *parent == pid)
         .map(|(child, _)| pss(child));
-    own + children.sum::<f64>()
+    own_pss(pid) + children.sum::<f64>()
 }

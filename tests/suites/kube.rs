@@ -3,6 +3,9 @@
 #[path = "kube/rig.rs"]
 mod rig;
 
+#[cfg(unix)]
+#[path = "kube/engine.rs"]
+mod engine;
 #[path = "kube/problems.rs"]
 mod problems;
 #[path = "kube/recovery.rs"]

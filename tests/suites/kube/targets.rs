@@ -1,6 +1,6 @@
 //! Each kind of target carries bytes to the right pod and port.
 
-use crate::rig::{Rig, greeting, line, named, service, target, within};
+use crate::rig::{Rig, greeting, line, named, service, target, until, within};
 use localport_core::config::{KubeResource, PortRef, Target};
 use localport_engine::adapter::Route;
 use localport_engine::registry::LeaseKind;
@@ -84,6 +84,7 @@ async fn s7_2_fifty_forwards_share_their_watches() {
     for _ in 0..50 {
         sessions.push(rig.opened(&target).await);
     }
+    until("two watches", || rig.server.open_watches().len() == 2).await;
     let mut open = rig.server.open_watches();
     open.sort();
     let watch = |resource: &str| (resource.to_owned(), "shop".to_owned());
@@ -93,7 +94,7 @@ async fn s7_2_fifty_forwards_share_their_watches() {
     assert!(rig.server.connections() <= 4, "{} connections", rig.server.connections());
 
     drop(sessions);
-    crate::rig::until("the end of the watches", || {
+    until("the end of the watches", || {
         rig.registry.list().is_empty() && rig.server.open_watches().is_empty()
     })
     .await;

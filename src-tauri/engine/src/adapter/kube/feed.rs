@@ -171,27 +171,11 @@ where
     async fn run(self) {
         let mut version: Option<String> = None;
         let mut failures = 0_u32;
-        let mut listed = Instant::now();
         loop {
-            if version.is_none() {
-                listed = Instant::now();
-            }
-            let turn = tokio::select! {
-                turn = self.turn(&mut version, &mut failures) => turn,
-                () = self.doubt.notified() => {
-                    version = None;
-                    sleep(RELIST_PAUSE.saturating_sub(listed.elapsed())).await;
-                    continue;
-                }
-            };
-            let pause = match turn {
+            let pause = match self.turn(&mut version, &mut failures).await {
                 Ok(pause) => pause,
-                Err(Failed::Gone) => {
-                    version = None;
-                    Duration::ZERO
-                }
+                Err(Failed::Gone) => Duration::ZERO,
                 Err(failed) => {
-                    version = None;
                     failures += 1;
                     self.failed(failed, failures)
                 }
@@ -236,7 +220,16 @@ where
             Some(from) => from,
             None => self.list(&api).await?,
         };
-        match self.follow(&api, &from, failures).await {
+        // Only a watch is cut short by doubt: a list is the answer to it.
+        let begun = Instant::now();
+        let followed = tokio::select! {
+            followed = self.follow(&api, &from, failures) => followed,
+            () = self.doubt.notified() => {
+                sleep(RELIST_PAUSE.saturating_sub(begun.elapsed())).await;
+                return Ok(Duration::ZERO);
+            }
+        };
+        match followed {
             Ok(next) => {
                 *version = Some(next);
                 Ok(Duration::ZERO)

@@ -195,17 +195,29 @@ impl PodSession {
                 }
                 Err(fault @ (Fault::TargetRefused { .. } | Fault::PodLost { .. })) => {
                     // The watch may not have told yet; another pod may serve meanwhile.
-                    if matches!(fault, Fault::PodLost { .. }) {
-                        self.sight.pods.doubt();
-                    }
+                    self.doubt_after(&fault);
                     avoid.push(endpoint.uid);
                     last = Some(fault);
                 }
-                Err(fault) => return Err(self.refusal(&fault)),
+                Err(fault) => {
+                    self.doubt_after(&fault);
+                    return Err(self.refusal(&fault));
+                }
             }
         }
         let nothing = Fault::Unfit(Unfit::NoPods);
         Err(self.refusal(last.as_ref().unwrap_or(&nothing)))
+    }
+
+    /// Has the list read anew where `fault` says that the watch may have died unnoticed.
+    fn doubt_after(&self, fault: &Fault) {
+        let contradicts = matches!(
+            fault,
+            Fault::PodLost { .. } | Fault::Timeout | Fault::Refused | Fault::Unreachable { .. }
+        );
+        if contradicts {
+            self.sight.pods.doubt();
+        }
     }
 
     fn refusal(&self, fault: &Fault) -> ConnectError {
@@ -234,7 +246,10 @@ impl PodSession {
         match answer.unwrap_or(Err(Fault::Timeout)) {
             // Whoever may not see the version has got an answer all the same.
             Ok(_) | Err(Fault::Forbidden { .. } | Fault::Missing { .. }) => Ok(start.elapsed()),
-            Err(fault) => Err(self.sight.problem(&fault)),
+            Err(fault) => {
+                self.doubt_after(&fault);
+                Err(self.sight.problem(&fault))
+            }
         }
     }
 }

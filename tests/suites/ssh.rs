@@ -25,6 +25,8 @@ mod keys;
 mod loss;
 #[path = "ssh/masters.rs"]
 mod masters;
+#[path = "ssh/passwords.rs"]
+mod passwords;
 #[path = "ssh/refusals.rs"]
 mod refusals;
 #[path = "ssh/strays.rs"]

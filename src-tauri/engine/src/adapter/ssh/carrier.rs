@@ -241,6 +241,7 @@ impl Mux {
             return Err(DialError::Broken(error));
         }
         let took = asked.elapsed();
+        self.channels.answered_in(took);
         pulse.last = Some((asked, took));
         Ok(Some(took))
     }

@@ -4,7 +4,7 @@
 //! `AsyncWrite`.
 
 use super::carrier::Refusal;
-use super::channels::{FIRST_WINDOW, Shared, lock, round_trip};
+use super::channels::{FIRST_WINDOW, Shared, lock};
 use super::wire;
 use bytes::{Buf, BytesMut};
 use std::io;
@@ -17,9 +17,9 @@ use tokio::sync::oneshot;
 use tokio::time::Instant;
 
 /// Largest receive window a fast reader on a long path gets, in bytes: 100 MiB/s at a
-/// round trip of 160 ms. A reader that does not keep up never gets it, so that a stalled
-/// one holds 2 MiB at most.
-const LAST_WINDOW: u32 = 16 * 1024 * 1024;
+/// round trip of 80 ms. A reader that does not keep up never gets it, so that one that
+/// stalls from the start holds 2 MiB.
+const LAST_WINDOW: u32 = 8 * 1024 * 1024;
 
 /// An empty inbox larger than this is given back, in bytes.
 const KEPT_INBOX: usize = 16 * 1024;
@@ -43,8 +43,8 @@ struct State {
     /// Bytes read by the client and not granted again yet.
     consumed: u32,
     window: u32,
-    round_trip: Duration,
-    adjusted: Option<Instant>,
+    /// Since when the pace is measured, and what was read since.
+    epoch: Option<(Instant, u32)>,
     reader: Option<Waker>,
 
     /// Bytes we may still send.
@@ -77,10 +77,6 @@ impl Channel {
 
     pub(super) fn remote(&self) -> Option<u32> {
         lock(&self.state).remote
-    }
-
-    pub(super) fn opened_in(&self, dial: Duration) {
-        lock(&self.state).round_trip = round_trip(dial);
     }
 
     pub(super) fn opened(&self, shared: &Shared, remote: u32, window: u32, max_packet: u32) {
@@ -174,24 +170,33 @@ impl State {
             return;
         }
         let mut more = self.consumed;
-        if self.is_starved() {
+        if self.is_starved(shared.round_trip()) {
             more += self.window;
             self.window *= 2;
         }
         self.consumed = 0;
         self.granted += more;
-        self.adjusted = Some(Instant::now());
         shared.send(|out| wire::window(out, remote, more));
     }
 
-    /// Whether the far side would send more if it might: the client keeps up, and what
-    /// one round trip carries comes near the window.
-    fn is_starved(&self) -> bool {
-        let Some(adjusted) = self.adjusted else { return false };
-        let pace = f64::from(self.consumed) / adjusted.elapsed().as_secs_f64().max(1e-6);
+    /// Whether the window, not the path or the client, sets the pace: the client keeps
+    /// up, and one round trip carries more than half a window.
+    fn is_starved(&mut self, round_trip: Option<Duration>) -> bool {
+        let (since, carried) = *self.epoch.get_or_insert_with(|| (Instant::now(), 0));
+        let carried = carried + self.consumed;
+        self.epoch = Some((since, carried));
+        let Some(round_trip) = round_trip else { return false };
+        let passed = since.elapsed();
+        // Data comes in bursts: only a whole round trip tells the pace.
+        if passed < round_trip {
+            return false;
+        }
+        self.epoch = Some((Instant::now(), 0));
+        let pace = f64::from(carried) / passed.as_secs_f64().max(1e-6);
+        let in_flight = pace * round_trip.as_secs_f64();
         self.inbox.is_empty()
             && self.window < LAST_WINDOW
-            && pace * self.round_trip.as_secs_f64() > f64::from(self.window) / 2.0
+            && in_flight > f64::from(self.window) / 2.0
     }
 }
 

@@ -14,10 +14,11 @@ use bytes::{Buf, BytesMut};
 use localport_core::problem::Problem;
 use std::collections::{HashMap, VecDeque};
 use std::io;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::net::UnixStream;
 use tokio::sync::{Notify, oneshot, watch};
 use tokio::time::Instant;
 
@@ -28,7 +29,10 @@ const OUTBOX: usize = 256 * 1024;
 /// Bytes asked for in one read from the master.
 const READ: usize = 256 * 1024;
 
-/// Receive window of a new channel, in bytes: OpenSSH's own default.
+/// Receive window of a new channel, in bytes: OpenSSH's own default. What the engine has
+/// not read yet waits in the `ssh` process, whose buffer costs time with the square of its
+/// length (seen on 9.2: 16 MiB took 4 s of CPU), so that more is granted only where the
+/// path needs it.
 pub(super) const FIRST_WINDOW: u32 = 2 * 1024 * 1024;
 
 /// All channels of one master. Clones share them.
@@ -39,6 +43,8 @@ pub(super) struct Channels {
 
 /// What the channels and the two tasks share.
 pub(super) struct Shared {
+    socket: UnixStream,
+    round_trip: AtomicU64,
     table: Mutex<Table>,
     outbox: Mutex<Outbox>,
     outgoing: Notify,
@@ -68,34 +74,28 @@ pub(super) enum OpenError {
 }
 
 impl Channels {
-    /// Runs the protocol on `stream` with two tasks of `tasks`, until the stream ends or
+    /// Runs the protocol on `socket` with two tasks of `tasks`, until the socket ends or
     /// [`Channels::end`] is called.
-    pub(super) fn start<S>(stream: S, tasks: &Tasks) -> Self
-    where
-        S: AsyncRead + AsyncWrite + Send + 'static,
-    {
+    pub(super) fn start(socket: UnixStream, tasks: &Tasks) -> Self {
         let shared = Arc::new(Shared {
+            socket,
+            round_trip: AtomicU64::new(u64::MAX),
             table: Mutex::default(),
             outbox: Mutex::default(),
             outgoing: Notify::new(),
             heard: Mutex::new(Instant::now()),
             ended: watch::Sender::new(None),
         });
-        let (input, output) = tokio::io::split(stream);
         let reader = shared.clone();
         tasks.spawn("ssh channels: in", async move {
-            let ended = match read(&reader, input).await {
+            let ended = match read(&reader).await {
                 Ok(()) => "the `ssh` process closed its control socket".to_owned(),
                 Err(error) => format!("the `ssh` process' control socket failed: {error}"),
             };
             reader.end(lost(ended));
         });
         let writer = shared.clone();
-        tasks.spawn("ssh channels: out", async move {
-            if let Err(error) = write(&writer, output).await {
-                writer.end(lost(format!("the `ssh` process' control socket failed: {error}")));
-            }
-        });
+        tasks.spawn("ssh channels: out", async move { writer.write_what_is_left().await });
         Self { shared }
     }
 
@@ -126,6 +126,12 @@ impl Channels {
         self.shared.end(problem);
     }
 
+    /// Learns from one answer's time; the shortest ever is nearest to the path's own.
+    pub(super) fn answered_in(&self, took: Duration) {
+        let micros = u64::try_from(took.as_micros()).unwrap_or(u64::MAX);
+        self.shared.round_trip.fetch_min(micros, Ordering::Relaxed);
+    }
+
     async fn open_with(
         &self,
         frame: impl FnOnce(&mut BytesMut, u32),
@@ -141,7 +147,7 @@ impl Channels {
         self.shared.send(|out| frame(out, channel.id()));
         match answer.await {
             Ok(Ok(())) => {
-                channel.opened_in(asked.elapsed());
+                self.answered_in(asked.elapsed());
                 Ok(stream)
             }
             Ok(Err(refusal)) => Err(OpenError::Refused(refusal)),
@@ -151,15 +157,16 @@ impl Channels {
 }
 
 impl Shared {
-    /// Queues a control frame. These are small and at most a few per channel, so they
+    /// Sends a control frame. These are small and at most a few per channel, so they
     /// never wait for room.
     pub(super) fn send(&self, frame: impl FnOnce(&mut BytesMut)) {
-        frame(&mut lock(&self.outbox).bytes);
-        self.outgoing.notify_one();
+        let mut outbox = lock(&self.outbox);
+        frame(&mut outbox.bytes);
+        self.push(&mut outbox);
     }
 
-    /// Queues data of at most `limit` bytes from `bytes`, in frames of at most
-    /// `max_packet`, and gives how much; waits while the way out is full.
+    /// Sends what there is room for of `bytes`, in frames of at most `max_packet`, and
+    /// gives how much that was; waits while the way out is full.
     pub(super) fn poll_send(
         &self,
         context: &mut Context<'_>,
@@ -177,9 +184,60 @@ impl Shared {
         for piece in taken.chunks(max_packet.max(1)) {
             wire::data(&mut outbox.bytes, remote, piece);
         }
-        drop(outbox);
-        self.outgoing.notify_one();
+        self.push(&mut outbox);
         Poll::Ready(taken.len())
+    }
+
+    /// The connection's round trip as far as it is known; none before the first answer.
+    pub(super) fn round_trip(&self) -> Option<Duration> {
+        match self.round_trip.load(Ordering::Relaxed) {
+            u64::MAX => None,
+            micros => Some(Duration::from_micros(micros)),
+        }
+    }
+
+    /// Writes at once what the socket takes: a hop to another task would cost a
+    /// keystroke more than the write.
+    fn push(&self, outbox: &mut Outbox) {
+        while !outbox.bytes.is_empty() {
+            match self.socket.try_write(&outbox.bytes) {
+                Ok(size) if size > 0 => outbox.bytes.advance(size),
+                // Full, or broken, which the reader learns as well.
+                _ => {
+                    self.outgoing.notify_one();
+                    return;
+                }
+            }
+        }
+    }
+
+    /// Writes what [`Shared::push`] could not, whenever the socket takes more.
+    async fn write_what_is_left(&self) {
+        let mut ended = self.ended.subscribe();
+        loop {
+            tokio::select! {
+                () = self.outgoing.notified() => {}
+                _ = ended.wait_for(Option::is_some) => return,
+            }
+            while !lock(&self.outbox).bytes.is_empty() {
+                if self.socket.writable().await.is_err() {
+                    return;
+                }
+                let mut outbox = lock(&self.outbox);
+                match self.socket.try_write(&outbox.bytes) {
+                    Ok(size) => outbox.bytes.advance(size),
+                    Err(error) if error.kind() == io::ErrorKind::WouldBlock => continue,
+                    Err(error) => {
+                        drop(outbox);
+                        self.end(lost(format!("the `ssh` process' socket failed: {error}")));
+                        return;
+                    }
+                }
+                for waker in outbox.waiting.drain(..) {
+                    waker.wake();
+                }
+            }
+        }
     }
 
     pub(super) fn forget(&self, id: u32) {
@@ -272,40 +330,22 @@ impl Shared {
     }
 }
 
-async fn read(shared: &Arc<Shared>, mut input: impl AsyncRead + Unpin) -> io::Result<()> {
+async fn read(shared: &Arc<Shared>) -> io::Result<()> {
     let mut buffer = BytesMut::new();
     loop {
+        shared.socket.readable().await?;
         buffer.reserve(READ);
-        if input.read_buf(&mut buffer).await? == 0 {
-            return Ok(());
+        match shared.socket.try_read_buf(&mut buffer) {
+            Ok(0) => return Ok(()),
+            Ok(_) => {}
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => continue,
+            Err(error) => return Err(error),
         }
         *lock(&shared.heard) = Instant::now();
         while let Some(length) = wire::frame_length(&buffer).map_err(|_| malformed())? {
             shared.dispatch(wire::parse(&buffer[..length]).map_err(|_| malformed())?)?;
             buffer.advance(length);
         }
-    }
-}
-
-async fn write(shared: &Shared, mut output: impl AsyncWrite + Unpin) -> io::Result<()> {
-    let mut ended = shared.ended.subscribe();
-    let mut sending = BytesMut::new();
-    loop {
-        {
-            let mut outbox = lock(&shared.outbox);
-            std::mem::swap(&mut outbox.bytes, &mut sending);
-            for waker in outbox.waiting.drain(..) {
-                waker.wake();
-            }
-        }
-        if sending.is_empty() {
-            tokio::select! {
-                () = shared.outgoing.notified() => continue,
-                _ = ended.wait_for(Option::is_some) => return Ok(()),
-            }
-        }
-        output.write_all(&sending).await?;
-        sending.clear();
     }
 }
 
@@ -316,9 +356,4 @@ fn malformed() -> io::Error {
 pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     // Every change under these locks is a few assignments that cannot panic half-way.
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-/// A dial's time, as an upper bound of the connection's round trip.
-pub(super) fn round_trip(dial: Duration) -> Duration {
-    dial.max(Duration::from_micros(50))
 }

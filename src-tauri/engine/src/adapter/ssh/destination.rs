@@ -48,7 +48,8 @@ impl Destination {
             user: target.user.clone(),
             port: target.port,
             key_file: target.key_file.clone(),
-            password: target.password.clone(),
+            // A variable that is not set leaves an empty one.
+            password: target.password.clone().filter(|it| !it.expose().is_empty()),
         }
     }
 

@@ -142,6 +142,8 @@ impl Master {
 
     /// Ends when the far side no longer answers.
     async fn frozen(&self) -> Problem {
+        // The first question is not about life: it tells the path's round trip early.
+        let _ = self.ping().await;
         loop {
             let Some(heard) = self.carrier.heard() else {
                 // The process' own keepalive (15 s) has to do.

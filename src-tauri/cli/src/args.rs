@@ -202,6 +202,9 @@ pub(crate) struct Demo {
     /// End after everything was shown.
     #[arg(long)]
     pub(crate) once: bool,
+    /// Show it in the tray app: the path of `localport-desktop`.
+    #[arg(long, value_name = "PROGRAM")]
+    pub(crate) desktop: Option<PathBuf>,
 }
 
 impl Global {

@@ -5,23 +5,23 @@
 
 mod far;
 mod ground;
+mod stage;
 mod visit;
 
 use crate::args;
 use crate::exit::{CommandError, Exit};
 use crate::output::{Output, bytes};
 use far::{SshServer, WebService};
-use ground::Ground;
+use ground::{FORWARD, Ground};
 use localport_core::lifecycle::LifecycleEvent;
-use localport_core::snapshot::{Forward, Standing};
-use localport_engine::adapter::ssh::SshOptions;
-use localport_engine::handle::EngineHandle;
-use localport_engine::host::{self, HostOptions, Role};
+use localport_core::status::{ForwardStatus, Status};
+use localport_engine::control::client::Client;
 use localport_engine::registry::{Registry, Tasks};
 use localport_lifecycle::Watch;
 use serde_json::json;
+use stage::Stage;
 use std::time::{Duration, Instant};
-use visit::{Visit, visit};
+use visit::visit;
 
 /// Time for the first session; OpenSSH on a slow machine takes about one.
 const CONNECT: Duration = Duration::from_secs(30);
@@ -38,161 +38,152 @@ pub(crate) async fn run(demo: &args::Demo, output: &mut Output) -> Result<Exit, 
     let web = WebService::start(&tasks).await?;
     let mut ground = Ground::new()?;
     let server = SshServer::start(&ground, &tasks).await?;
-    ground.write(server.port(), web.port())?;
-    say(
-        output,
-        "far side",
-        json!({ "ssh": server.port(), "web": web.port() }),
-        &format!(
-            "An SSH server (port {}) and a web service (port {}) run in this process",
-            server.port(),
-            web.port()
-        ),
-    )?;
+    let (ssh, web) = (server.port(), web.port());
+    ground.write(ssh, web)?;
+    let text = format!("An SSH server (port {ssh}) and a web service (port {web}) run here");
+    say(output, "far side", json!({ "ssh": ssh, "web": web }), &text)?;
 
-    let options = HostOptions {
-        config_files: vec![ground.config()],
-        ssh: SshOptions {
-            extra_args: vec!["-F".into(), ground.ssh_config().into()],
-            ..host::ssh_options()
-        },
-        ..HostOptions::new(ground.home(), Role::Headless)
+    let stage = match &demo.desktop {
+        Some(program) => Stage::app(program, &ground).await?,
+        None => Stage::here(&ground).await?,
     };
-    let running = host::start(options).await?;
-    let engine = running.engine.clone();
-    let (shown, over) = tokio::select! {
-        shown = show(&engine, server, &tasks, demo, output) => (shown, demo.once),
-        () = asked_to_end(&mut watch) => (Ok(()), true),
+    let shown = tokio::select! {
+        shown = perform(stage.client(), server, &tasks, demo, output) => shown,
+        () = asked_to_end(&mut watch) => Ok(()),
     };
-    if shown.is_ok() && !over {
-        linger(demo.seconds, &mut watch, &engine, output).await?;
-    }
-    let stopped = running.stop().await;
+    let stopped = stage.end().await;
     tasks.cancel();
     tasks.wait().await;
     shown?;
+    let Some(stopped) = stopped? else { return Ok(Exit::Done) };
     let sentence = super::quit::sentence(&stopped);
     say(output, "ended", json!({ "stopped": stopped }), &sentence)?;
     Ok(super::quit::exit(&stopped))
 }
 
-/// Everything there is to see, in its order.
-async fn show(
-    engine: &EngineHandle,
+/// Everything there is to see, and then the time that is left.
+async fn perform(
+    client: &Client,
     mut server: SshServer,
     tasks: &Tasks,
     demo: &args::Demo,
     output: &mut Output,
 ) -> Result<(), CommandError> {
-    let forward = serving(engine).await?;
+    let forward = serving(client).await?;
+    traffic(client, &forward, output).await?;
+    outage(client, &forward, &mut server, tasks, output).await?;
+    if demo.once {
+        return Ok(());
+    }
     let url = format!("http://{}/", forward.local);
-    let text = format!("{url} is forwarded to {} via {}", forward.target, forward.context);
-    say(output, "forwarded", json!({ "url": url, "target": forward.target }), &text)?;
-    for _ in 0..VISITS {
-        let answer = visit(&forward.local).await?;
-        say(output, "visit", json!(answer), &answer.words())?;
-    }
-    facts(engine, output).await?;
-
-    server.go_away().await;
-    let text = "The SSH server is gone; a client connects all the same and is held …";
-    say(output, "away", json!({}), text)?;
-    let begun = Instant::now();
-    let back = tasks.spawn("server's return", async move {
-        tokio::time::sleep(AWAY).await;
-        let result = server.come_back().await;
-        (server, result)
-    });
-    let answer: Visit = visit(&forward.local).await?;
-    let waited = begun.elapsed();
-    let text = format!(
-        "… and served {:.1} s later, when the server was back: {}",
-        waited.as_secs_f64(),
-        answer.words()
-    );
-    say(output, "held", json!({ "waited_s": waited.as_secs_f64(), "visit": answer }), &text)?;
-    let returned = back.await.map_err(std::io::Error::other)?;
-    if let Some((server, result)) = returned {
-        result?;
-        // It serves until the demo's tasks end.
-        server.leave_running();
-    }
-    serving(engine).await?;
-    facts(engine, output).await?;
-    if !demo.once {
-        let text = format!("Open {url} yourself; Ctrl-C ends the demo");
-        say(output, "yours", json!({ "url": url }), &text)?;
+    let text = format!("Open {url} yourself; Ctrl-C ends the demo");
+    say(output, "yours", json!({ "url": url }), &text)?;
+    match demo.seconds {
+        Some(seconds) => tokio::time::sleep(Duration::from_secs(seconds)).await,
+        None => ended(client).await?,
     }
     Ok(())
 }
 
+/// Ordinary requests, and what is counted of them.
+async fn traffic(
+    client: &Client,
+    forward: &ForwardStatus,
+    output: &mut Output,
+) -> Result<(), CommandError> {
+    let ForwardStatus { local, target, context, .. } = forward;
+    let text = format!("http://{local}/ is forwarded to {target} via {context}");
+    say(output, "forwarded", json!({ "local": local, "target": target }), &text)?;
+    for _ in 0..VISITS {
+        let answer = visit(local).await?;
+        say(output, "visit", json!(answer), &answer.words())?;
+    }
+    facts(client, output).await
+}
+
+/// The SSH server goes away; a client that connects meanwhile is served when it is back.
+async fn outage(
+    client: &Client,
+    forward: &ForwardStatus,
+    server: &mut SshServer,
+    tasks: &Tasks,
+    output: &mut Output,
+) -> Result<(), CommandError> {
+    server.go_away().await;
+    let text = "The SSH server is gone; a client connects all the same and is held …";
+    say(output, "away", json!({}), text)?;
+    let begun = Instant::now();
+    let local = forward.local.clone();
+    let visiting = tasks.spawn("held client", async move { visit(&local).await });
+    tokio::time::sleep(AWAY).await;
+    server.come_back().await?;
+    let answer = visiting.await.map_err(std::io::Error::other)?;
+    let Some(answer) = answer.transpose()? else { return Ok(()) };
+    let waited = begun.elapsed().as_secs_f64();
+    let words = answer.words();
+    let text = format!("… and served {waited:.1} s later, when the server was back: {words}");
+    say(output, "held", json!({ "waited_s": waited, "visit": answer }), &text)?;
+    serving(client).await?;
+    facts(client, output).await
+}
+
 /// The forward, once all three facts hold; its problem, when a person has to act or
 /// the time is over.
-async fn serving(engine: &EngineHandle) -> Result<Forward, CommandError> {
-    let mut snapshot = engine.snapshot();
-    let clock = engine.clock();
-    let proved = snapshot.wait_for(|snapshot| {
-        snapshot.forwards.first().is_some_and(|forward| {
-            matches!(forward.standing(clock.now()), Standing::Serving | Standing::Broken)
-        })
-    });
-    // Neither the time-out nor the engine's end says more than the snapshot does.
-    let _ = tokio::time::timeout(CONNECT, proved).await;
-    let forward = engine.snapshot().borrow().forwards.first().cloned();
-    if let Some(forward) = &forward
-        && forward.standing(clock.now()) == Standing::Serving
-    {
-        return Ok(forward.clone());
+async fn serving(client: &Client) -> Result<ForwardStatus, CommandError> {
+    let mut stream = client.events("/v1/status").await?;
+    let mut last = None;
+    let search = async {
+        while let Some(message) = stream.message().await? {
+            let status: Status =
+                serde_json::from_str(&message.data).map_err(std::io::Error::from)?;
+            last = status.forwards.into_iter().next();
+            let word = last.as_ref().map_or("", |forward| forward.word.as_str());
+            if matches!(word, "serving" | "broken") {
+                break;
+            }
+        }
+        Ok::<(), CommandError>(())
+    };
+    // After the time-out the last status tells why.
+    if let Ok(result) = tokio::time::timeout(CONNECT, search).await {
+        result?;
     }
-    Err(match forward.and_then(|forward| forward.problem) {
-        Some(problem) => {
-            CommandError::new(Exit::Failure, problem.code.as_str(), problem.sentence, &problem.hint)
+    match last {
+        Some(forward) if forward.word == "serving" => Ok(forward),
+        Some(ForwardStatus { problem: Some(problem), .. }) => {
+            let code = problem.code.as_str();
+            Err(CommandError::new(Exit::Failure, code, problem.sentence, &problem.hint))
         }
-        None => {
+        _ => {
             let sentence = format!("the forward did not serve within {} s", CONNECT.as_secs());
-            CommandError::new(Exit::Failure, "not-serving", sentence, "try again with more time")
+            Err(CommandError::new(Exit::Failure, "not-serving", sentence, "try it once more"))
         }
-    })
+    }
 }
 
 /// The three facts, and what was carried.
-async fn facts(engine: &EngineHandle, output: &mut Output) -> Result<(), CommandError> {
-    let snapshot = engine.fresh().await;
-    let now = engine.clock().now();
-    let Some(forward) = snapshot.forwards.first() else { return Ok(()) };
-    let word = forward.word(now);
-    let rtt = forward.tunnel.rtt_ms.map(|rtt| format!(" in {rtt:.1} ms")).unwrap_or_default();
-    let path = forward.tunnel.path.as_deref().unwrap_or("unknown");
+async fn facts(client: &Client, output: &mut Output) -> Result<(), CommandError> {
+    let forward: ForwardStatus = client.get(&format!("/v1/status/{FORWARD}")).await?;
+    let ForwardStatus { word, local, tunnel, target_health, bytes: carried, .. } = &forward;
+    let rtt = tunnel.rtt_ms.map(|rtt| format!(" in {rtt:.1} ms")).unwrap_or_default();
+    let path = tunnel.path.as_deref().unwrap_or("unknown");
     let text = format!(
-        "  {word}: listening on {}, tunnel {} by {path}{rtt}, target {}; {} up, {} down, {} clients",
-        forward.local,
-        forward.tunnel.state.as_str(),
-        forward.target_health.state.as_str(),
-        bytes(forward.bytes.up),
-        bytes(forward.bytes.down),
+        "  {word}: listening on {local}, tunnel {} by {path}{rtt}, target {}; {} up, {} down, \
+         {} clients",
+        tunnel.state,
+        target_health.state,
+        bytes(carried.up),
+        bytes(carried.down),
         forward.connections.total,
     );
-    say(output, "facts", json!({ "word": word, "forward": forward }), &text)
+    say(output, "facts", json!({ "forward": forward }), &text)
 }
 
-/// Stays until the time is over or somebody ends it.
-async fn linger(
-    seconds: Option<u64>,
-    watch: &mut Watch,
-    engine: &EngineHandle,
-    output: &mut Output,
-) -> Result<(), CommandError> {
-    let over = async {
-        match seconds {
-            Some(seconds) => tokio::time::sleep(Duration::from_secs(seconds)).await,
-            None => std::future::pending().await,
-        }
-    };
-    tokio::select! {
-        () = over => {}
-        () = asked_to_end(watch) => {}
-    }
-    facts(engine, output).await
+/// Resolves when the host has ended by itself, as when a person quits the app.
+async fn ended(client: &Client) -> Result<(), CommandError> {
+    let mut stream = client.events("/v1/events").await?;
+    while stream.message().await?.is_some() {}
+    Ok(())
 }
 
 async fn asked_to_end(watch: &mut Watch) {

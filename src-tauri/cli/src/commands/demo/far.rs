@@ -66,7 +66,8 @@ async fn serve_page(client: TcpStream, visits: Arc<AtomicU64>) {
     let _ = http1::Builder::new().serve_connection(TokioIo::new(client), service).await;
 }
 
-/// An SSH server that lets one key in and forwards to this machine.
+/// An SSH server that lets one key in and forwards to this machine. It serves until the
+/// demo's tasks end, or until it is told to go away.
 pub(crate) struct SshServer {
     address: SocketAddr,
     config: Arc<Config>,
@@ -121,9 +122,6 @@ impl SshServer {
         });
         Ok(())
     }
-
-    /// Lets it serve until its tasks are ended.
-    pub(crate) fn leave_running(self) {}
 }
 
 /// Carries one connection; its bytes pass through here, so that ending this task cuts it.

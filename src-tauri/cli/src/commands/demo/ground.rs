@@ -9,6 +9,8 @@ use std::io;
 use std::net::{Ipv4Addr, TcpListener};
 use std::path::{Path, PathBuf};
 
+/// Name of the demo's one forward.
+pub(crate) const FORWARD: &str = "web";
 /// Name to log in with; the server knows only the key.
 const USER: &str = "demo";
 /// Tries for a directory name that is free.
@@ -42,7 +44,12 @@ impl Ground {
 
     /// A home of the demo's own.
     pub(crate) fn home(&self) -> Home {
-        Home::under(&self.dir.join("home"), self.dir.clone())
+        Home::under(&self.home_root(), self.dir.clone())
+    }
+
+    /// What `LOCALPORT_HOME` has to be for that home.
+    pub(crate) fn home_root(&self) -> PathBuf {
+        self.dir.join("home")
     }
 
     pub(crate) fn config(&self) -> PathBuf {
@@ -83,7 +90,7 @@ fn config(ssh_port: u16, web_port: u16, local_port: u16, key: &Path) -> String {
     // JSON is YAML, and quotes a path right whatever it holds.
     let key = serde_json::Value::from(key.display().to_string());
     format!(
-        "version: \"1.0\"\nservices:\n  - name: web\n    technology: ssh\n    \
+        "version: \"1.0\"\nservices:\n  - name: {FORWARD}\n    technology: ssh\n    \
          local_port: {local_port}\n    remote_port: {web_port}\n    connection:\n      \
          host: 127.0.0.1\n      port: {ssh_port}\n      user: {USER}\n      key_file: {key}\n      \
          remote_host: 127.0.0.1\n"

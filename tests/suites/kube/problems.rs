@@ -326,11 +326,12 @@ mod plugins {
         let bin = dir.path().join("bin");
         std::fs::create_dir(&bin).unwrap();
         let shell = dir.path().join("shell");
-        // What a profile does: print a greeting and put a folder on the PATH.
+        // What a profile does: print a greeting, start an agent that keeps the output
+        // open longer than anybody waits, and put a folder on the PATH.
         script(
             &shell,
             &format!(
-                "echo hello; PATH={}:/usr/bin:/bin\n[ \"$1\" = -lic ] && eval \"$2\"",
+                "echo hello; sleep 8 & PATH={}:/usr/bin:/bin\n[ \"$1\" = -lic ] && eval \"$2\"",
                 bin.display()
             ),
         );

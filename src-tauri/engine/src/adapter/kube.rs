@@ -6,6 +6,7 @@
 
 mod child;
 mod classify;
+mod client;
 mod cluster;
 mod convert;
 mod feed;

@@ -7,27 +7,66 @@ use crate::registry::{LeaseKind, Registry};
 use std::io;
 use std::process::{Output, Stdio};
 use std::time::Duration;
-use tokio::process::Command;
+use tokio::io::AsyncReadExt;
+use tokio::process::{Child, Command};
 
 /// Runs `command` and collects what it prints.
 ///
 /// # Errors
 /// `TimedOut` when it did not end within `limit`; else why it could not be started.
 pub(super) async fn run(
-    mut command: Command,
+    command: Command,
     name: &str,
     registry: &Registry,
     limit: Duration,
 ) -> io::Result<Output> {
-    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).kill_on_drop(true);
-    own_group(&mut command);
-    let child = command.spawn()?;
     let _lease = registry.lease(LeaseKind::Child, name, "kube");
-    let mut group = Group(child.id());
+    let (child, mut group) = start(command, Stdio::piped())?;
     let output = tokio::time::timeout(limit, child.wait_with_output()).await;
     let output = output.map_err(|_| io::Error::from(io::ErrorKind::TimedOut))??;
     group.0 = None;
     Ok(output)
+}
+
+/// Runs `command` until what it printed is `enough`, or it ends. Whatever it started
+/// that lives on is left alone.
+///
+/// # Errors
+/// As [`run`].
+pub(super) async fn read_until(
+    command: Command,
+    name: &str,
+    registry: &Registry,
+    limit: Duration,
+    enough: impl Fn(&str) -> bool,
+) -> io::Result<String> {
+    let _lease = registry.lease(LeaseKind::Child, name, "kube");
+    let (mut child, mut group) = start(command, Stdio::null())?;
+    let mut stdout = child.stdout.take().ok_or(io::ErrorKind::BrokenPipe)?;
+    let read = async {
+        let mut printed = Vec::new();
+        loop {
+            let text = String::from_utf8_lossy(&printed);
+            if enough(&text) {
+                return io::Result::Ok(text.into_owned());
+            }
+            if stdout.read_buf(&mut printed).await? == 0 {
+                return Ok(String::from_utf8_lossy(&printed).into_owned());
+            }
+        }
+    };
+    let outcome = tokio::time::timeout(limit, read).await;
+    let printed = outcome.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()))?;
+    group.0 = None;
+    Ok(printed)
+}
+
+fn start(mut command: Command, errors: Stdio) -> io::Result<(Child, Group)> {
+    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(errors).kill_on_drop(true);
+    own_group(&mut command);
+    let child = command.spawn()?;
+    let group = Group(child.id());
+    Ok((child, group))
 }
 
 /// Ends the whole group when dropped, unless its leader ended by itself.

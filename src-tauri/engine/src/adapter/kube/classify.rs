@@ -74,6 +74,9 @@ fn known(error: &(dyn StdError + 'static)) -> Option<Fault> {
             _ => None,
         };
     }
+    if error.is::<tower::timeout::error::Elapsed>() {
+        return Some(Fault::Timeout);
+    }
     // hyper-util keeps the type private; this is its whole text.
     (error.to_string() == "dns error").then_some(Fault::Dns)
 }

@@ -2,6 +2,7 @@
 //! credentials end, and the watches that its forwards share.
 
 use super::classify::{self, Doing};
+use super::client;
 use super::convert;
 use super::feed::Feed;
 use super::kubeconfig::{Kubeconfigs, Merged};
@@ -31,9 +32,6 @@ use tokio::time::{Instant, timeout};
 
 /// Time one request may take; a server that takes longer counts as away.
 pub(super) const REQUEST_LIMIT: Duration = Duration::from_secs(10);
-
-/// Time a connection to the API server may take to be made.
-const CONNECT_LIMIT: Duration = Duration::from_secs(5);
 
 /// A failed login or an unusable kubeconfig is not tried again sooner, so that fifty
 /// forwards of one context do not run its plugin fifty times.
@@ -331,10 +329,7 @@ impl Cluster {
             expires = credential.expires;
             credential.apply(&mut config.auth_info);
         }
-        config.connect_timeout = Some(CONNECT_LIMIT);
-        // A busy server is shown at once; the supervisor's backoff does the waiting.
-        config.default_retry = false;
-        let client = Client::try_from(config).map_err(|error| unbuildable(&error))?;
+        let client = client::build(config).map_err(|error| unbuildable(&error))?;
         Ok(Built { client, merged, expires })
     }
 }

@@ -74,9 +74,12 @@ impl Shell {
         let mut command = Command::new(&shell);
         let script = format!(r#"printf '{MARK}%s{MARK}%s{MARK}' "$PATH" "$KUBECONFIG""#);
         command.args(["-lic", &script]).env("TERM", "dumb");
-        let output = child::run(command, "login shell", &self.registry, SHELL_LIMIT).await;
-        match output {
-            Ok(output) => read(&String::from_utf8_lossy(&output.stdout)),
+        // Not until its end: profiles start agents that keep the pipe open for ever.
+        let told = |printed: &str| printed.matches(MARK).count() >= 3;
+        let name = "login shell";
+        let printed = child::read_until(command, name, &self.registry, SHELL_LIMIT, told).await;
+        match printed {
+            Ok(printed) => read(&printed),
             Err(error) => {
                 tracing::warn!(shell = %shell.display(), %error, "the login shell gave no PATH");
                 Answer::default()

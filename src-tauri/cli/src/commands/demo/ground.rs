@@ -107,15 +107,24 @@ fn make_private() -> io::Result<PathBuf> {
     let mut last = io::Error::other("no name tried");
     for _ in 0..NAMES {
         let dir = std::env::temp_dir().join(format!("localport-{:08x}", rand::random::<u32>()));
-        let mut builder = fs::DirBuilder::new();
-        #[cfg(unix)]
-        std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
-        match builder.create(&dir) {
+        match make(&dir) {
             Ok(()) => return Ok(dir),
             Err(error) => last = error,
         }
     }
     Err(last)
+}
+
+#[cfg(unix)]
+fn make(dir: &Path) -> io::Result<()> {
+    use std::os::unix::fs::DirBuilderExt;
+    fs::DirBuilder::new().mode(0o700).create(dir)
+}
+
+/// The user's directory for temporary files is private already.
+#[cfg(not(unix))]
+fn make(dir: &Path) -> io::Result<()> {
+    fs::create_dir(dir)
 }
 
 fn write_private(path: &Path, content: &[u8]) -> io::Result<()> {

@@ -18,6 +18,9 @@ use std::time::Duration;
 const RUNTIME_END: Duration = Duration::from_millis(500);
 
 fn main() -> ExitCode {
+    if let Some(code) = localport_engine::adapter::ssh::askpass::run_helper() {
+        return code;
+    }
     let arguments = match Arguments::try_parse() {
         Ok(arguments) => arguments,
         Err(error) => {

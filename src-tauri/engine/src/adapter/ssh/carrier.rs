@@ -40,6 +40,7 @@ pub(super) enum DialError {
     /// The far side said no.
     Refused(Refusal),
     /// The connection to the SSH host ended.
+    #[cfg_attr(not(unix), expect(dead_code, reason = "without a control socket the process tells"))]
     Ended(Problem),
     /// The `ssh` process could not be spoken to.
     Broken(io::Error),

@@ -59,6 +59,10 @@ impl Default for Options {
     }
 }
 
+/// How long watches outlive a failed attempt or a mending: ample time for the
+/// supervisor to take the next step.
+const LINGER: Duration = Duration::from_secs(5);
+
 /// Makes aws-lc-rs the process's one TLS provider. To be called once, by `main`,
 /// before anything connects.
 pub fn install_tls_provider() {
@@ -105,7 +109,13 @@ impl KubeAdapter {
         let cluster = self.cluster(target).await?;
         let sight = Sight::gain(&cluster, target).await;
         let sight = sight.map_err(|fault| problem(&fault, &cluster.place(target)))?;
-        Ok(Arc::new(PodSession::open(sight).await?))
+        match sight.first().await {
+            Ok(chosen) => Ok(Arc::new(PodSession::new(sight, chosen))),
+            Err(problem) => {
+                self.linger(sight);
+                Err(problem)
+            }
+        }
     }
 
     async fn wait_mended(&self, target: &Target, code: Code) -> Option<()> {
@@ -121,6 +131,7 @@ impl KubeAdapter {
             match Sight::gain(&cluster, target).await {
                 Ok(sight) => {
                     sight.mended(code, was_bad).await;
+                    self.linger(sight);
                     return Some(());
                 }
                 // The server is away; whether it is back, the watch will tell.
@@ -131,6 +142,15 @@ impl KubeAdapter {
                 Err(_) => return None,
             }
         }
+    }
+
+    /// Keeps the watches behind `sight` until what follows (the wait for a mending, the
+    /// next attempt) has taken them over, so that it need not list anew.
+    fn linger(&self, sight: Sight) {
+        self.shared.tasks.spawn("lingering watches", async move {
+            tokio::time::sleep(LINGER).await;
+            drop(sight);
+        });
     }
 }
 

@@ -70,6 +70,7 @@ fn start(mut command: Command, errors: Stdio) -> io::Result<(Child, Group)> {
 }
 
 /// Ends the whole group when dropped, unless its leader ended by itself.
+#[cfg_attr(windows, allow(dead_code, reason = "there is no group to end there"))]
 struct Group(Option<u32>);
 
 #[cfg(unix)]

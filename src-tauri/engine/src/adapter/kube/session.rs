@@ -131,6 +131,14 @@ impl Sight {
         problem(fault, &self.cluster.place(&self.target))
     }
 
+    /// The endpoint that a session begins at.
+    pub(super) async fn first(&self) -> Result<Endpoint, Problem> {
+        match self.resolve(None, &[]) {
+            Ok(endpoint) => Ok(endpoint),
+            Err(fault) => Err(self.unresolved(fault).await),
+        }
+    }
+
     /// The problem of a target that cannot be resolved, which may lie higher up.
     async fn unresolved(&self, fault: Fault) -> Problem {
         let empty = matches!(fault, Fault::Missing { .. } | Fault::Unfit(Unfit::NoPods));
@@ -150,16 +158,11 @@ pub(super) struct PodSession {
 }
 
 impl PodSession {
-    /// Opens a session to the pod that serves now.
-    pub(super) async fn open(sight: Sight) -> Result<Self, Problem> {
-        let chosen = match sight.resolve(None, &[]) {
-            Ok(chosen) => chosen,
-            Err(fault) => return Err(sight.unresolved(fault).await),
-        };
+    /// A session that begins at `chosen`, which `sight` has just resolved to.
+    pub(super) fn new(sight: Sight, chosen: Endpoint) -> Self {
         let place = sight.cluster.place(&sight.target);
         let path = Box::new(V4Path::new(sight.cluster.clone(), place));
-        let chosen = Mutex::new(chosen);
-        Ok(Self { sight, path, chosen, ended: OnceLock::new() })
+        Self { sight, path, chosen: Mutex::new(chosen), ended: OnceLock::new() }
     }
 
     /// The endpoint of this moment. The pod is kept while it can serve.

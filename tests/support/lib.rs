@@ -1,6 +1,8 @@
 //! Parts and doubles that the suites share.
 
 pub mod apiserver;
+#[cfg(target_os = "linux")]
+pub mod desktop;
 #[cfg(unix)]
 pub mod engine;
 #[cfg(unix)]

@@ -13,6 +13,14 @@ use tauri::{AppHandle, Wry};
 /// The tray's name towards the desktop.
 const TRAY_ID: &str = "localport";
 
+/// Where the rows begin: after the summary and a line.
+const FIRST_ROW: usize = 2;
+
+/// Whether a submenu can be given another title. On Linux the toolkit draws the title
+/// into a box of its own and `set_text` does not find it there, so a submenu whose
+/// title changes is replaced in its place.
+const TITLES_CHANGE: bool = cfg!(not(target_os = "linux"));
+
 /// The drawn tray and what it shows.
 pub(crate) struct Tray {
     app: AppHandle,
@@ -101,18 +109,29 @@ impl Tray {
     }
 
     fn update(&mut self, menu: &Menu) -> tauri::Result<()> {
-        for ((drawn, row), shown) in self.rows.iter().zip(&menu.rows).zip(&self.shown.rows) {
-            drawn.update(row, shown)?;
-        }
-        if let (Some(drawn), Some(more), Some(shown)) = (&self.more, &menu.more, &self.shown.more) {
-            if more.title != shown.title {
-                drawn.submenu.set_text(escape(&more.title))?;
+        let app = &self.app;
+        for (index, (row, shown)) in menu.rows.iter().zip(&self.shown.rows).enumerate() {
+            if renamed(&row.title, &shown.title) {
+                let new = Drawn::new(app, row)?;
+                self.root.remove(&self.rows[index].submenu)?;
+                self.root.insert(&new.submenu, FIRST_ROW + index)?;
+                self.rows[index] = new;
+            } else {
+                self.rows[index].update(row, shown)?;
             }
-            for ((drawn, row), shown) in drawn.rows.iter().zip(&more.rows).zip(&shown.rows) {
-                drawn.update(row, shown)?;
-            }
         }
-        Ok(())
+        let (Some(drawn), Some(more), Some(shown)) = (&mut self.more, &menu.more, &self.shown.more)
+        else {
+            return Ok(());
+        };
+        if renamed(&more.title, &shown.title) {
+            let new = DrawnMore::new(app, more)?;
+            self.root.remove(&drawn.submenu)?;
+            self.root.insert(&new.submenu, FIRST_ROW + menu.rows.len())?;
+            *drawn = new;
+            return Ok(());
+        }
+        drawn.update(app, more, shown)
     }
 
     fn rebuild(&mut self, menu: &Menu) -> tauri::Result<()> {
@@ -185,6 +204,23 @@ impl Drawn {
 }
 
 impl DrawnMore {
+    fn update(&mut self, app: &AppHandle, more: &More, shown: &More) -> tauri::Result<()> {
+        if more.title != shown.title {
+            self.submenu.set_text(escape(&more.title))?;
+        }
+        for (index, (row, shown)) in more.rows.iter().zip(&shown.rows).enumerate() {
+            if renamed(&row.title, &shown.title) {
+                let new = Drawn::new(app, row)?;
+                self.submenu.remove(&self.rows[index].submenu)?;
+                self.submenu.insert(&new.submenu, index)?;
+                self.rows[index] = new;
+            } else {
+                self.rows[index].update(row, shown)?;
+            }
+        }
+        Ok(())
+    }
+
     fn new(app: &AppHandle, more: &More) -> tauri::Result<Self> {
         let rows =
             more.rows.iter().map(|row| Drawn::new(app, row)).collect::<Result<Vec<_>, _>>()?;
@@ -223,6 +259,11 @@ impl Tray {
     pub(crate) fn shown(&self) -> &Menu {
         &self.shown
     }
+}
+
+/// Whether a submenu has to be replaced for its title.
+fn renamed(title: &str, shown: &str) -> bool {
+    !TITLES_CHANGE && title != shown
 }
 
 /// Whether `menu` can be shown by changing the items of `shown` in place.

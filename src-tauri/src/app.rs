@@ -2,6 +2,7 @@
 //! toolkit's events into actions and the one ending.
 
 use crate::bridge::{self, Bridge};
+use crate::context;
 use crate::controller::{Controller, Inputs};
 use crate::desktop;
 use crate::ending::Ending;
@@ -40,7 +41,7 @@ pub(crate) fn run(runtime: &Runtime, host: RunningHost, opening: Opening) -> tau
     let _context = runtime.enter();
     let built = tauri::Builder::default()
         .invoke_handler(tauri::generate_handler![bridge::watch, bridge::command, bridge::copy])
-        .build(context());
+        .build(context::context());
     let app = match built {
         Ok(app) => app,
         Err(error) => {
@@ -51,13 +52,6 @@ pub(crate) fn run(runtime: &Runtime, host: RunningHost, opening: Opening) -> tau
     let shell = Shell::assemble(app.handle(), host, opening);
     let code = app.run_return(move |_, event| shell.on_event(&event));
     Ok(code)
-}
-
-/// Page, configuration and icons, as built in.
-// The macro's own code for other platforms ends the process when they are broken.
-#[allow(clippy::disallowed_methods)]
-fn context() -> tauri::Context {
-    tauri::generate_context!()
 }
 
 /// What the toolkit's events need.

@@ -4,6 +4,7 @@
 mod app;
 mod args;
 mod bridge;
+mod context;
 mod controller;
 mod desktop;
 mod ending;

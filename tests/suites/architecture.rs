@@ -59,6 +59,11 @@ fn s2_5_nobody_lifts_the_ban_on_bare_tasks() {
         {
             return;
         }
+        // The toolkit's macro ends the process when what it built in cannot be read, and
+        // stands alone in its file; a task started there is still found.
+        if path.ends_with("src-tauri/src/context.rs") && !text.contains("spawn") {
+            return;
+        }
         if text.contains("allow(clippy::disallowed_methods") {
             lifted.push(path.display().to_string());
         }

@@ -434,6 +434,8 @@ impl ApiServer {
         tasks.spawn("accept", async move {
             while let Ok((socket, _)) = listener.accept().await {
                 state.faults().connections += 1;
+                // As Go's servers do; without it each greeting waits for a delayed ACK.
+                drop(socket.set_nodelay(true));
                 let (state, tls, group) = (state.clone(), tls.clone(), connections.clone());
                 connections.spawn("connection", http::serve(socket, tls, state, group));
             }

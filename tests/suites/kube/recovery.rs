@@ -137,6 +137,7 @@ async fn the_return_of_the_only_pod_is_told_at_once() {
     }
     assert_eq!(rig.server.count("list", "pods"), 1, "the watch lives through all of it");
     took.sort();
+    println!("first byte after Ready: {took:?}");
     assert!(took[2] < Duration::from_millis(100), "first bytes came {took:?} after Ready");
 }
 

@@ -107,7 +107,10 @@ async fn carry(upgraded: Upgraded, port: u16, running: Option<Running>) {
         Some(running) => match running.backends.get(&port) {
             None => Err(refusal(port)),
             Some(address) => match TcpStream::connect(address).await {
-                Ok(backend) => Ok((backend, running.life)),
+                Ok(backend) => {
+                    drop(backend.set_nodelay(true));
+                    Ok((backend, running.life))
+                }
                 Err(_) => Err(refusal(port)),
             },
         },

@@ -32,10 +32,7 @@ pub(super) fn build(mut config: Config) -> Result<Client, Error> {
         return Client::try_from(config);
     }
     let https = config.rustls_https_connector_with_connector(connector())?;
-    let timed = ServiceBuilder::new()
-        .timeout(CONNECT_LIMIT)
-        .service(https)
-        .map_future(|dial| Box::pin(dial));
+    let timed = ServiceBuilder::new().timeout(CONNECT_LIMIT).service(https).map_future(Box::pin);
     let http: HttpClient<_, Body> =
         HttpClient::builder(TokioExecutor::new()).pool_timer(TokioTimer::new()).build(timed);
     let service = ServiceBuilder::new()

@@ -260,6 +260,6 @@ impl Mux {
     }
 }
 
-#[cfg(all(test, unix))]
+#[cfg(test)]
 #[path = "carrier/tests.rs"]
 mod tests;

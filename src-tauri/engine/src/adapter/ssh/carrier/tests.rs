@@ -1,4 +1,5 @@
 //! The engine's side of the protocol against a scripted far side.
+#![cfg(unix)]
 
 use super::*;
 use crate::registry::{Registry, Tasks};

@@ -14,6 +14,7 @@ pub mod forward;
 pub mod kube;
 pub mod lifecycle;
 pub mod problem;
+pub mod shutdown;
 pub mod snapshot;
 pub mod status;
 pub mod time;

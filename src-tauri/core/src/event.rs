@@ -1,6 +1,7 @@
 //! Owns what happened: the history beside the snapshot.
 
 use crate::problem::Problem;
+use crate::shutdown::Stage;
 use crate::snapshot::{ForwardState, Phase};
 use crate::time::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -31,6 +32,13 @@ pub enum Kind {
         /// The phase entered.
         phase: Phase,
     },
+    /// The engine's end entered a stage.
+    Stage {
+        /// The stage entered.
+        stage: Stage,
+    },
+    /// The engine's end was called off; everything listens again.
+    EndCancelled,
     /// A forward changed its state.
     State {
         /// The state left.
@@ -82,6 +90,8 @@ impl Kind {
     pub fn line(&self) -> String {
         match self {
             Kind::Phase { phase } => format!("engine is {}", phase.as_str()),
+            Kind::Stage { stage } => format!("ending: {}", stage.as_str()),
+            Kind::EndCancelled => "the end was called off; everything listens again".to_owned(),
             Kind::State { from, to, problem } => {
                 let change = format!("{} → {}", from.as_str(), to.as_str());
                 match problem {
@@ -110,6 +120,8 @@ impl Kind {
             | Kind::ClientClosed { .. } => true,
             Kind::State { problem, .. } => problem.is_some(),
             Kind::Phase { .. }
+            | Kind::Stage { .. }
+            | Kind::EndCancelled
             | Kind::Listening { .. }
             | Kind::SessionUp { .. }
             | Kind::Note { .. } => false,

@@ -60,22 +60,12 @@ pub enum State {
         /// Why it failed.
         problem: Problem,
     },
-    /// Open connections finish; commands meanwhile only edit where it goes then.
+    /// The listener is closed and open connections finish. Switched on again meanwhile,
+    /// it listens at once and the open connections go on.
     Stopping {
         /// The last attempt.
         attempt: Attempt,
-        /// What comes after.
-        then: Then,
     },
-}
-
-/// What comes after stopping.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Then {
-    /// Stay off.
-    Stop,
-    /// Start again: it was switched on meanwhile.
-    Start,
 }
 
 /// The number of an attempt, and how many went by without proof.
@@ -178,19 +168,15 @@ pub fn step(state: State, input: Input, on: Conditions<'_>) -> (State, Vec<Outpu
     let attempt = state.attempt();
     match (state, input) {
         // A person's wishes.
-        (Stopped { .. }, Input::Start) => {
+        (Stopped { .. } | Stopping { .. }, Input::Start) | (Stopping { .. }, Input::Restart) => {
             let fresh = Attempt { unproved: 0, ..attempt };
             let (state, mut outputs) = open(fresh, None);
             outputs.insert(0, Output::Listen);
             (state, outputs)
         }
-        (Stopping { .. }, Input::Start | Input::Restart) => {
-            (Stopping { attempt, then: Then::Start }, vec![])
-        }
-        (Stopping { .. }, Input::Stop) => (Stopping { attempt, then: Then::Stop }, vec![]),
-        (state @ Stopped { .. }, Input::Stop) => (state, vec![]),
-        (_, Input::Stop) => (Stopping { attempt, then: Then::Stop }, vec![Output::Drain]),
-        (Stopping { then, .. }, Input::Drained) => drained(attempt, then),
+        (state @ (Stopped { .. } | Stopping { .. }), Input::Stop) => (state, vec![]),
+        (_, Input::Stop) => (Stopping { attempt }, vec![Output::Drain]),
+        (Stopping { .. }, Input::Drained) => (Stopped { attempt }, vec![Output::Close]),
         (Starting { .. } | Running { .. } | Degraded { .. }, Input::Restart)
         | (BackingOff { .. } | Failed { .. }, Input::Restart) => {
             let (state, mut outputs) = open(Attempt { unproved: 0, ..attempt }, None);
@@ -238,17 +224,6 @@ fn open(attempt: Attempt, last: Option<Problem>) -> (State, Vec<Output>) {
     (State::Starting { attempt, last }, outputs)
 }
 
-fn drained(attempt: Attempt, then: Then) -> (State, Vec<Output>) {
-    match then {
-        Then::Stop => (State::Stopped { attempt }, vec![Output::Close]),
-        Then::Start => {
-            let (state, mut outputs) = open(Attempt { unproved: 0, ..attempt }, None);
-            outputs.splice(0..0, [Output::Close, Output::Listen]);
-            (state, outputs)
-        }
-    }
-}
-
 fn failed(attempt: Attempt, problem: Problem, on: Conditions<'_>) -> (State, Vec<Output>) {
     let attempt = Attempt { unproved: attempt.unproved.saturating_add(1), ..attempt };
     if let Some(problem) = policy_ends(attempt, &problem, on.policy) {
@@ -291,14 +266,14 @@ impl State {
             | State::Degraded { attempt, .. }
             | State::BackingOff { attempt, .. }
             | State::Failed { attempt, .. }
-            | State::Stopping { attempt, .. } => *attempt,
+            | State::Stopping { attempt } => *attempt,
         }
     }
 
     /// Whether the forward is switched on, or will be.
     #[must_use]
     pub fn wanted(&self) -> bool {
-        !matches!(self, State::Stopped { .. } | State::Stopping { then: Then::Stop, .. })
+        !matches!(self, State::Stopped { .. } | State::Stopping { .. })
     }
 
     /// What is wrong, if something is.
@@ -479,14 +454,14 @@ mod tests {
     }
 
     #[test]
-    fn commands_while_stopping_only_edit_the_destination() {
+    fn switched_on_while_stopping_it_listens_at_once() {
         let (state, outputs) = run([Input::Start, Input::Stop]);
         assert_eq!(outputs, [Output::Drain]);
         let (state, outputs) = step(state, Input::Start, on(&RestartPolicy::PATIENT));
-        assert!(outputs.is_empty());
-        let (state, outputs) = step(state, Input::Drained, on(&RestartPolicy::PATIENT));
-        assert_eq!(outputs, [Output::Close, Output::Listen, Output::Open { generation: 2 }]);
+        assert_eq!(outputs, [Output::Listen, Output::Open { generation: 2 }]);
         assert_eq!(state.name(), ForwardState::Starting);
+        let (after, outputs) = step(state.clone(), Input::Drained, on(&RestartPolicy::PATIENT));
+        assert_eq!((after, outputs), (state, vec![]));
     }
 
     fn input() -> impl Strategy<Value = Input> {

@@ -5,6 +5,7 @@
 
 use crate::config::Diagnostic;
 use crate::problem::Problem;
+use crate::shutdown::Stage;
 use crate::time::Timestamp;
 use serde::{Deserialize, Serialize};
 
@@ -140,12 +141,30 @@ pub struct Snapshot {
     pub phase: Phase,
     /// When the engine started.
     pub started: Timestamp,
+    /// How far the end has come, while the engine ends.
+    pub ending: Option<Ending>,
     /// The forwards, in the order of the configuration.
     pub forwards: Vec<Forward>,
     /// The Kubernetes contexts and SSH hosts in use.
     pub contexts: Vec<Context>,
     /// What was read, and what is wrong with it.
     pub config: ConfigView,
+}
+
+/// How far the end has come.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "bindings", derive(ts_rs::TS))]
+pub struct Ending {
+    /// The stage under way.
+    pub stage: Stage,
+    /// When it was entered.
+    pub since: Timestamp,
+    /// When it ends at the latest.
+    pub until: Timestamp,
+    /// Connections still open.
+    pub open: u32,
+    /// Whether the end can still be called off.
+    pub can_cancel: bool,
 }
 
 /// Where the configuration came from and what is wrong with it.

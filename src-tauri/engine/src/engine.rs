@@ -4,36 +4,29 @@
 //! snapshot and the events. It does no IO and waits for nothing but its channels.
 
 pub(crate) mod board;
+mod ending;
 
 use crate::adapter::Adapter;
-use crate::handle::{Clock, EngineHandle, HISTORY, Request, Stopped};
+use crate::handle::{Ask, Clock, EngineHandle, HISTORY, Request, Stopped};
 use crate::registry::{Registry, Tasks};
 use crate::relay::Counters;
-use crate::supervisor::{Order, Report, Shared, Supervisor};
+use crate::supervisor::{Order, Report, Shared, Supervisor, Wish};
 use board::Board;
+use ending::End;
 use localport_core::command::{Command, Done, Refusal, Selector};
 use localport_core::config::{Config, Target};
 use localport_core::event::{Event, Kind};
+use localport_core::shutdown::Input;
 use localport_core::snapshot::{Phase, Snapshot};
 use std::collections::VecDeque;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use tokio::sync::{Notify, Semaphore, broadcast, mpsc, oneshot, watch};
-use tokio::time::{Instant, interval, sleep, sleep_until, timeout};
-use tokio_util::sync::CancellationToken;
+use tokio::time::{Instant, interval, sleep_until};
 
 /// Time open connections get when the engine quits.
 pub const DRAIN: Duration = Duration::from_secs(8);
-/// Time the adapters get to end masters and watches.
-const RELEASE: Duration = Duration::from_secs(5);
-/// The same when a person asked for the end twice.
-const HURRIED: Duration = Duration::from_millis(500);
-/// Time the tasks get to notice that they are cancelled.
-const SETTLE: Duration = Duration::from_secs(2);
-/// Time after which a lease that is still there is one that nobody gives back. The
-/// groups below the supervisors are cancelled with them, but not awaited.
-const TURN: Duration = Duration::from_millis(100);
 /// Snapshots are at least this far apart, so that a thousand changes cost one.
 const COALESCE: Duration = Duration::from_millis(20);
 /// The same for counters, which may change thousands of times a second.
@@ -75,7 +68,8 @@ pub fn start(options: Options) -> EngineHandle {
     let events = broadcast::Sender::new(1024);
     let history = Arc::new(Mutex::new(VecDeque::with_capacity(HISTORY)));
     let (stopped, stopped_out) = watch::channel(None);
-    let hurry = CancellationToken::new();
+    let (wish, wished) = watch::channel(Wish::Run);
+    let (asks, asks_in) = mpsc::channel(64);
     let shared = Arc::new(Shared {
         registry: options.registry.clone(),
         tasks: tasks.child("supervisors"),
@@ -84,7 +78,7 @@ pub fn start(options: Options) -> EngineHandle {
         changed: changed.clone(),
         probes: Arc::new(Semaphore::new(PROBES)),
         drain: options.drain,
-        hurry: hurry.clone(),
+        wish: wished,
     });
     let board = Board::new(&options.config, &options.searched, clock);
     let snapshot = watch::Sender::new(Arc::new(board.snapshot(clock.now())));
@@ -94,8 +88,7 @@ pub fn start(options: Options) -> EngineHandle {
         events: events.clone(),
         history: history.clone(),
         watchers: Arc::new(watch::Sender::new(0)),
-        quit: CancellationToken::new(),
-        hurry: hurry.clone(),
+        asks,
         stopped: stopped_out,
         registry: options.registry.clone(),
         clock,
@@ -112,6 +105,7 @@ pub fn start(options: Options) -> EngineHandle {
         snapshot,
         stale: Stale::default(),
         forced: vec![],
+        end: End::new(options.drain, wish, tasks.clone()),
         clock,
     };
     for spec in options.config.forwards {
@@ -123,8 +117,7 @@ pub fn start(options: Options) -> EngineHandle {
         reports: reports_in,
         changed,
         watchers: handle.watchers.subscribe(),
-        quit: handle.quit.clone(),
-        hurry,
+        asks: asks_in,
     };
     tasks.spawn_to_end("loop", engine.run(inputs, stopped));
     handle
@@ -136,8 +129,7 @@ struct Inputs {
     reports: mpsc::Receiver<Report>,
     changed: Arc<Notify>,
     watchers: watch::Receiver<usize>,
-    quit: CancellationToken,
-    hurry: CancellationToken,
+    asks: mpsc::Receiver<Ask>,
 }
 
 struct Engine {
@@ -152,6 +144,7 @@ struct Engine {
     snapshot: watch::Sender<Arc<Snapshot>>,
     stale: Stale,
     forced: Vec<String>,
+    end: End,
     clock: Clock,
 }
 
@@ -207,24 +200,26 @@ impl Engine {
         self.enter(Phase::Running);
         let mut ticks = interval(TRAFFIC);
         let mut batch = Vec::with_capacity(BATCH);
-        loop {
-            let due = self.stale.due;
+        while !self.end.is_over() {
+            let publish = self.stale.due;
+            let stage = self.end.wake_at.map(|at| self.clock.instant(at));
             let watched = *inputs.watchers.borrow() > 0;
+            let reports = !inputs.reports.is_closed() || !inputs.reports.is_empty();
             tokio::select! {
                 biased;
-                () = inputs.quit.cancelled() => break,
+                Some(ask) = inputs.asks.recv() => self.asked(ask),
+                () = until(stage) => self.drive(Input::Due),
+                ended = self.end.work_ended() => self.worked(ended),
                 Some(request) = inputs.requests.recv() => self.answer(request),
-                read = inputs.reports.recv_many(&mut batch, BATCH), if !inputs.reports.is_closed() || !inputs.reports.is_empty() => {
-                    if read == 0 { continue; }
-                    self.take(&mut batch);
-                }
+                _ = inputs.reports.recv_many(&mut batch, BATCH), if reports => self.take(&mut batch),
                 () = inputs.changed.notified() => self.stale.mark(COALESCE_COUNTERS),
                 _ = inputs.watchers.changed() => {}
                 _ = ticks.tick(), if watched => self.stale.mark(Duration::ZERO),
-                () = sleep_until(due.unwrap_or_else(Instant::now)), if due.is_some() => self.publish(),
+                () = until(publish) => self.publish(),
             }
+            self.look();
         }
-        let report = self.end(&mut inputs).await;
+        let report = self.report().await;
         self.enter(Phase::Stopped);
         self.publish();
         stopped.send_replace(Some(report));
@@ -232,6 +227,9 @@ impl Engine {
 
     fn answer(&mut self, request: Request) {
         match request {
+            Request::Command(_, reply) if self.end.is_under_way() => {
+                let _ = reply.send(Err(Refusal::Quitting));
+            }
             Request::Command(Command::TrustHostKey(name), reply) => self.trust(&name, reply),
             Request::Command(command, reply) => {
                 // Whoever asked may have gone; the command stands all the same.
@@ -328,76 +326,20 @@ impl Engine {
 
     fn publish(&mut self) {
         self.stale.clear();
-        let snapshot = self.board.snapshot(self.clock.now());
+        let mut snapshot = self.board.snapshot(self.clock.now());
+        snapshot.ending = self.end.view(&snapshot);
         self.snapshot.send_if_modified(|shown| {
             let same = Snapshot { at: shown.at, ..snapshot.clone() } == **shown;
             *shown = Arc::new(snapshot);
             !same
         });
     }
+}
 
-    /// Stops every forward, then releases what they shared, and says how it went.
-    async fn end(&mut self, inputs: &mut Inputs) -> Stopped {
-        let begun = Instant::now();
-        self.enter(Phase::Draining);
-        self.publish();
-        self.orders.clear();
-        let mut batch = Vec::with_capacity(BATCH);
-        loop {
-            let due = self.stale.due;
-            tokio::select! {
-                biased;
-                read = inputs.reports.recv_many(&mut batch, BATCH) => match read {
-                    0 => break,
-                    _ => self.take(&mut batch),
-                },
-                Some(request) = inputs.requests.recv() => self.decline(request),
-                () = inputs.changed.notified() => self.stale.mark(COALESCE_COUNTERS),
-                () = sleep_until(due.unwrap_or_else(Instant::now)), if due.is_some() => self.publish(),
-            }
-        }
-        for adapter in &self.adapters {
-            let hurried = inputs.hurry.is_cancelled();
-            adapter.shutdown(if hurried { HURRIED } else { RELEASE }).await;
-        }
-        self.supervisors.cancel();
-        if timeout(SETTLE, self.supervisors.wait()).await.is_err() {
-            tracing::warn!(left = self.supervisors.len(), "tasks did not end in time");
-        }
-        Stopped {
-            took_ms: u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX),
-            forced: std::mem::take(&mut self.forced),
-            left: self.left_for_good().await,
-        }
-    }
-
-    fn decline(&mut self, request: Request) {
-        match request {
-            Request::Command(_, reply) => {
-                let _ = reply.send(Err(Refusal::Quitting));
-            }
-            fresh @ Request::Fresh(_) => self.answer(fresh),
-        }
-    }
-
-    /// What is still held when tasks that were cancelled have had their turn to notice.
-    async fn left_for_good(&self) -> Vec<String> {
-        let end = Instant::now() + TURN;
-        loop {
-            let left = self.left();
-            if left.is_empty() || Instant::now() >= end {
-                return left;
-            }
-            sleep(TURN / 20).await;
-        }
-    }
-
-    fn left(&self) -> Vec<String> {
-        self.registry
-            .list()
-            .into_iter()
-            .filter(|lease| lease.owner != HOST && lease.owner != "engine")
-            .map(|lease| format!("{} of {}", lease.name, lease.owner))
-            .collect()
+/// Resolves at `at`; never without one.
+async fn until(at: Option<Instant>) {
+    match at {
+        Some(at) => sleep_until(at).await,
+        None => std::future::pending().await,
     }
 }

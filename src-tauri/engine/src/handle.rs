@@ -5,6 +5,7 @@
 use crate::registry::{LeaseInfo, Registry};
 use localport_core::command::{Command, Done, Refusal};
 use localport_core::event::Event;
+use localport_core::shutdown::Passed;
 use localport_core::snapshot::Snapshot;
 use localport_core::time::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -13,7 +14,6 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
 use tokio::sync::{broadcast, mpsc, oneshot, watch};
 use tokio::time::Instant;
-use tokio_util::sync::CancellationToken;
 
 /// Events kept for those who come later; at a few hundred bytes each, under 1 MiB.
 pub(crate) const HISTORY: usize = 2_000;
@@ -26,8 +26,7 @@ pub struct EngineHandle {
     pub(crate) events: broadcast::Sender<Arc<Event>>,
     pub(crate) history: Arc<Mutex<VecDeque<Arc<Event>>>>,
     pub(crate) watchers: Arc<watch::Sender<usize>>,
-    pub(crate) quit: CancellationToken,
-    pub(crate) hurry: CancellationToken,
+    pub(crate) asks: mpsc::Sender<Ask>,
     pub(crate) stopped: watch::Receiver<Option<Stopped>>,
     pub(crate) registry: Registry,
     pub(crate) clock: Clock,
@@ -39,6 +38,14 @@ pub(crate) enum Request {
     Fresh(oneshot::Sender<Arc<Snapshot>>),
 }
 
+/// What is asked about the engine's end.
+pub(crate) enum Ask {
+    Quit,
+    QuitWithin(Duration),
+    Hurry,
+    Cancel(oneshot::Sender<bool>),
+}
+
 /// How the engine ended.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Stopped {
@@ -48,6 +55,8 @@ pub struct Stopped {
     pub forced: Vec<String>,
     /// Names of what is still held.
     pub left: Vec<String>,
+    /// The stages it went through.
+    pub stages: Vec<Passed>,
 }
 
 /// Wall-clock time that never runs backwards: the wall clock at the start plus
@@ -134,14 +143,31 @@ impl EngineHandle {
     /// Begins the end: listeners close, open connections get their time, everything is
     /// released. Asking twice is asking once.
     pub fn quit(&self) {
-        self.quit.cancel();
+        self.ask(Ask::Quit);
     }
 
-    /// Ends what still has time to finish, now and for the rest of the engine's life:
-    /// open connections are cut, masters are ended by force. For the second request of
-    /// a person who waits for the end.
+    /// Begins the end, or shortens one that has begun: all is to be over `within` this time.
+    pub fn quit_within(&self, within: Duration) {
+        self.ask(Ask::QuitWithin(within));
+    }
+
+    /// Hurries the end to its next stage: waiting for open connections becomes cutting
+    /// them, cleaning up becomes force. For the second request of a person who waits.
     pub fn hurry(&self) {
-        self.hurry.cancel();
+        self.ask(Ask::Hurry);
+    }
+
+    /// Calls the end off: everything listens again, open connections go on. False when
+    /// nothing was ending, or when something was cut already.
+    pub async fn cancel_quit(&self) -> bool {
+        let (reply, answer) = oneshot::channel();
+        self.ask(Ask::Cancel(reply));
+        answer.await.unwrap_or(false)
+    }
+
+    fn ask(&self, ask: Ask) {
+        // Full, it holds requests enough to end; closed, the engine has ended.
+        let _ = self.asks.try_send(ask);
     }
 
     /// Waits for the end and says how it went.

@@ -25,7 +25,6 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::{Notify, Semaphore, mpsc, watch};
 use tokio::time::sleep_until;
-use tokio_util::sync::CancellationToken;
 
 /// What is told to a supervisor.
 #[derive(Clone, Copy, Debug)]
@@ -34,6 +33,18 @@ pub(crate) enum Order {
     Stop,
     Restart,
     RetryNow,
+}
+
+/// What the engine wants of all supervisors at once. A level, not an event: none can
+/// miss it, however busy it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Wish {
+    /// Do as ordered.
+    Run,
+    /// Close the listener and let open connections finish.
+    Drain,
+    /// Cut what is open.
+    Cut,
 }
 
 /// What a supervisor tells the engine.
@@ -52,7 +63,7 @@ pub(crate) struct Shared {
     pub(crate) changed: Arc<Notify>,
     pub(crate) probes: Arc<Semaphore>,
     pub(crate) drain: Duration,
-    pub(crate) hurry: CancellationToken,
+    pub(crate) wish: watch::Receiver<Wish>,
 }
 
 /// News from the tasks of this forward.
@@ -63,7 +74,7 @@ enum News {
     Pinged { generation: u64, round_trip: Duration },
     Probed { generation: u64, result: Result<(), Problem> },
     Mended { generation: u64 },
-    Drained { forced: usize },
+    Drained { drain: u64, forced: usize },
 }
 
 /// What was last learnt about tunnel and target.
@@ -85,6 +96,8 @@ pub(crate) struct Supervisor {
     state: State,
     since: Timestamp,
     wake_at: Option<Timestamp>,
+    /// Switched on again if the engine's end is called off.
+    resume: bool,
     port: Port,
     facts: Facts,
     sessions: watch::Sender<Option<Live>>,
@@ -116,6 +129,7 @@ impl Supervisor {
             state: State::default(),
             since: shared.clock.now(),
             wake_at: None,
+            resume: false,
             port,
             facts: Facts::default(),
             sessions: watch::Sender::new(None),
@@ -133,6 +147,7 @@ impl Supervisor {
     /// Runs until the engine drops its end of `orders` and everything is drained.
     pub(crate) async fn run(mut self, mut orders: mpsc::Receiver<Order>, mut inbox: Inbox) {
         let mut quitting = false;
+        let mut wish = self.shared.wish.clone();
         self.report().await;
         while !(quitting && matches!(self.state, State::Stopped { .. })) {
             let due = self.wake_at.map(|at| self.shared.clock.instant(at));
@@ -145,6 +160,10 @@ impl Supervisor {
                         self.apply(Input::Stop).await;
                     }
                 },
+                Ok(()) = wish.changed() => {
+                    let wish = *wish.borrow_and_update();
+                    self.follow(wish).await;
+                }
                 Some(news) = inbox.news.recv() => self.hear(news).await,
                 Some(evidence) = inbox.evidence.recv() => self.weigh(evidence).await,
                 () = self.port.due() => self.listen().await,
@@ -171,6 +190,18 @@ impl Supervisor {
             }
         };
         self.apply(input).await;
+    }
+
+    async fn follow(&mut self, wish: Wish) {
+        match wish {
+            Wish::Run if std::mem::take(&mut self.resume) => self.apply(Input::Start).await,
+            Wish::Drain => {
+                self.resume = self.state.wanted();
+                self.apply(Input::Stop).await;
+            }
+            // The draining task sees the cut itself.
+            Wish::Run | Wish::Cut => {}
+        }
     }
 
     async fn hear(&mut self, news: News) {
@@ -205,11 +236,13 @@ impl Supervisor {
                     self.apply(Input::Due).await;
                 }
             }
-            News::Drained { forced } => {
+            News::Drained { drain, forced } => {
                 if forced > 0 {
                     self.tell(Report::Forced { index: self.index, clients: forced }).await;
                 }
-                self.apply(Input::Drained).await;
+                if self.port.is_drain(drain) {
+                    self.apply(Input::Drained).await;
+                }
             }
             News::Rerouted { .. } | News::Pinged { .. } => {}
         }

@@ -13,7 +13,8 @@ use localport_core::command::{Command, Refusal, Selector};
 use localport_core::config::{ForwardSpec, RestartPolicy};
 use localport_core::event::Kind;
 use localport_core::problem::{Code, Problem};
-use localport_core::snapshot::{ForwardState, ListenerState, TargetState, TunnelState};
+use localport_core::shutdown::{Because, Stage};
+use localport_core::snapshot::{ForwardState, ListenerState, Phase, TargetState, TunnelState};
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -253,4 +254,97 @@ async fn s12_a_thousand_forwards_listen_and_are_released() {
     until(&engine, "all serving", |s| s.forwards.iter().all(|f| f.word(s.at) == "serving")).await;
     assert_eq!(echo(ports[999], b"the last").await.unwrap(), b"the last");
     stop(&engine).await;
+}
+
+/// S8.3: a quit is called off: the listener is back, open connections never noticed.
+#[tokio::test]
+async fn s8_3_a_quit_can_be_called_off() {
+    let adapter = Scripted::new(Far::Up(echo_server().await));
+    let (on, off) = (free_port(), free_port());
+    let switched_off = ForwardSpec { enabled: false, ..spec("off", off) };
+    let forwards = vec![spec("orders", on), switched_off];
+    let engine = engine(&adapter, forwards, Duration::from_secs(5));
+    until(&engine, "serving", |s| first(s, |f| f.word(s.at) == "serving")).await;
+    let mut client = TcpStream::connect(("127.0.0.1", on)).await.unwrap();
+    let mut got = [0; 5];
+    client.write_all(b"first").await.unwrap();
+    client.read_exact(&mut got).await.unwrap();
+    assert!(!engine.cancel_quit().await, "nothing was ending");
+
+    engine.quit();
+    let draining = until(&engine, "waiting for the connection", |s| {
+        s.ending.as_ref().is_some_and(|e| e.stage == Stage::CompleteCurrent)
+    })
+    .await;
+    assert_eq!(draining.ending.as_ref().map(|e| (e.open, e.can_cancel)), Some((1, true)));
+    assert!(TcpStream::connect(("127.0.0.1", on)).await.is_err());
+    let refused = engine.command(Command::Start(Selector::All)).await;
+    assert_eq!(refused, Err(Refusal::Quitting));
+
+    assert!(engine.cancel_quit().await);
+    until(&engine, "serving again", |s| {
+        s.phase == Phase::Running && s.ending.is_none() && first(s, |f| f.word(s.at) == "serving")
+    })
+    .await;
+    assert_eq!(engine.snapshot().borrow().forwards[1].state, ForwardState::Stopped);
+    client.write_all(b"later").await.unwrap();
+    client.read_exact(&mut got).await.unwrap();
+    assert_eq!(&got, b"later");
+    assert_eq!(echo(on, b"a new client").await.unwrap(), b"a new client");
+    drop(client);
+    stop(&engine).await;
+}
+
+/// S1.2: ten thousand requests to quit are one; a person's hurry cuts what is open.
+#[tokio::test]
+async fn s1_2_many_requests_are_one_and_a_hurry_cuts() {
+    let adapter = Scripted::new(Far::Up(echo_server().await));
+    let port = free_port();
+    let engine = engine(&adapter, vec![spec("orders", port)], Duration::from_secs(60));
+    until(&engine, "serving", |s| first(s, |f| f.word(s.at) == "serving")).await;
+    let mut client = TcpStream::connect(("127.0.0.1", port)).await.unwrap();
+    let mut got = [0; 5];
+    client.write_all(b"first").await.unwrap();
+    client.read_exact(&mut got).await.unwrap();
+    for _ in 0..10_000 {
+        engine.quit();
+    }
+    until(&engine, "waiting for the connection", |s| {
+        s.ending.as_ref().is_some_and(|e| e.stage == Stage::CompleteCurrent)
+    })
+    .await;
+    engine.hurry();
+    let stopped = timeout(DEADLINE, engine.stopped()).await.unwrap();
+    assert_eq!(stopped.forced, ["1 open connections of orders"]);
+    let passed: Vec<_> = stopped.stages.iter().map(|p| (p.stage, p.because.clone())).collect();
+    assert_eq!(
+        passed,
+        [
+            (Stage::StopNewWork, Because::Done),
+            (Stage::CompleteCurrent, Because::Hurried),
+            (Stage::CancelTasks, Because::Done),
+            (Stage::ForceCleanup, Because::Done),
+        ]
+    );
+    let draining =
+        engine.history().iter().filter(|e| e.kind.line() == "engine is draining").count();
+    assert_eq!(draining, 1);
+}
+
+/// S8.2: a deadline from outside shortens an end under way, and it is kept.
+#[tokio::test]
+async fn s8_2_a_deadline_shortens_the_end() {
+    let adapter = Scripted::new(Far::Up(echo_server().await));
+    let port = free_port();
+    let engine = engine(&adapter, vec![spec("orders", port)], Duration::from_secs(60));
+    until(&engine, "serving", |s| first(s, |f| f.word(s.at) == "serving")).await;
+    let mut client = TcpStream::connect(("127.0.0.1", port)).await.unwrap();
+    let mut got = [0; 5];
+    client.write_all(b"first").await.unwrap();
+    client.read_exact(&mut got).await.unwrap();
+    engine.quit();
+    engine.quit_within(Duration::from_millis(1_300));
+    let stopped = timeout(DEADLINE, engine.stopped()).await.unwrap();
+    assert_eq!(stopped.stages[1].because, Because::Expired);
+    assert_eq!(stopped.forced.len(), 1);
 }

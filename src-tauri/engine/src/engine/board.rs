@@ -51,6 +51,11 @@ impl Board {
         self.forwards[index] = Some(forward);
     }
 
+    /// Whether every forward is as `is` says; one that has not been shown yet is not.
+    pub(super) fn all(&self, is: impl Fn(&Forward) -> bool) -> bool {
+        self.forwards.iter().all(|forward| forward.as_ref().is_some_and(&is))
+    }
+
     pub(super) fn name(&self, index: usize) -> &str {
         &self.names[index]
     }
@@ -97,6 +102,7 @@ impl Board {
             pid: std::process::id(),
             phase: self.phase,
             started: self.started,
+            ending: None,
             contexts: contexts(&forwards),
             forwards,
             config: self.config.clone(),

@@ -1,6 +1,6 @@
 //! Owns the local port of a forward: bound, in conflict, or draining.
 
-use super::{News, Shared};
+use super::{News, Shared, Wish};
 use crate::client::Service;
 use crate::listener::{Acceptor, BindError, Listener, keep_alive};
 use crate::registry::Tasks;
@@ -12,7 +12,7 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::mpsc;
-use tokio::time::{Instant, sleep_until, timeout};
+use tokio::time::{Instant, sleep, sleep_until};
 use tokio_util::sync::CancellationToken;
 
 /// How often a busy port is tried again: no system announces that a port is free.
@@ -25,6 +25,9 @@ pub(super) struct Port {
     wanted: Vec<SocketAddr>,
     state: PortState,
     clients: Tasks,
+    /// Number of the last drain; one that was called off is no longer the last.
+    drains: u64,
+    draining: CancellationToken,
 }
 
 enum PortState {
@@ -40,6 +43,8 @@ impl Port {
             wanted: vec![SocketAddr::new(first, spec.local_port)],
             state: PortState::Closed,
             clients: shared.tasks.child(&spec.name),
+            drains: 0,
+            draining: CancellationToken::new(),
         }
     }
 
@@ -94,7 +99,11 @@ impl Port {
         let accepting = shared.tasks.child(&spec.name);
         let (sockets, lease) = listener.into_parts();
         let lease = Arc::new(lease);
-        self.clients = shared.tasks.child(&spec.name);
+        self.draining.cancel();
+        self.drains += 1;
+        if self.clients.token().is_cancelled() {
+            self.clients = shared.tasks.child(&spec.name);
+        }
         for socket in sockets {
             let (service, off, clients) = (service.clone(), off.clone(), self.clients.clone());
             let lease = lease.clone();
@@ -132,22 +141,36 @@ impl Port {
             }
             PortState::Closed | PortState::Conflict { .. } => None,
         };
-        let (clients, budget) = (self.clients.clone(), shared.drain);
-        let hurry = shared.hurry.clone();
+        self.drains += 1;
+        self.draining = CancellationToken::new();
+        let (drain, called_off) = (self.drains, self.draining.clone());
+        let clients = self.clients.clone();
+        let mut wish = shared.wish.clone();
+        // While the engine ends, the engine decides when enough was waited.
+        let budget = if *wish.borrow() == Wish::Run { shared.drain } else { Duration::MAX };
         shared.tasks.spawn_to_end("drain", async move {
             if let Some(accepting) = accepting {
                 accepting.wait().await;
             }
-            let mut forced = 0;
-            let drained = hurry.run_until_cancelled(timeout(budget, clients.wait()));
-            if !matches!(drained.await, Some(Ok(()))) && !clients.is_empty() {
-                forced = clients.len();
+            tokio::select! {
+                () = clients.wait() => {}
+                () = called_off.cancelled() => return,
+                () = sleep(budget) => {}
+                _ = wish.wait_for(|wish| *wish == Wish::Cut) => {}
+            }
+            let forced = clients.len();
+            if forced > 0 {
                 clients.cancel();
                 clients.wait().await;
             }
             // A supervisor that is gone has nothing left to drain for.
-            let _ = news.send(News::Drained { forced }).await;
+            let _ = news.send(News::Drained { drain, forced }).await;
         });
+    }
+
+    /// Whether `drain` is the drain under way.
+    pub(super) fn is_drain(&self, drain: u64) -> bool {
+        self.drains == drain
     }
 
     pub(super) fn in_conflict(&self) -> bool {

@@ -1,7 +1,7 @@
 //! A scripted far side, and an engine over it.
 
 // Helpers of a test may fail the test; each binary uses some of them.
-#![allow(clippy::unwrap_used, clippy::panic, dead_code)]
+#![allow(clippy::unwrap_used, clippy::panic, dead_code, unreachable_pub)]
 
 use futures_util::future::BoxFuture;
 use localport_core::config::{Config, DEFAULT_HOLD, ForwardSpec, SshTarget, Target};

@@ -1,0 +1,231 @@
+//! Owns the engine's end: performs what the shutdown machine decides.
+//!
+//! Receives requests to end, the state of the board and the fate of its own work; emits
+//! the stages, and at last how it went.
+
+use super::{Engine, HOST};
+use crate::adapter::Adapter;
+use crate::handle::{Ask, Stopped};
+use crate::registry::Tasks;
+use crate::supervisor::Wish;
+use localport_core::event::Kind;
+use localport_core::shutdown::{Budgets, Input, Output, Stage, State, step};
+use localport_core::snapshot::{self, ForwardState, ListenerState, Phase, Snapshot};
+use localport_core::time::Timestamp;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::watch;
+use tokio::task::{JoinError, JoinHandle};
+use tokio::time::{Instant, sleep};
+
+/// Time after which a lease that is still there is one that nobody gives back. The
+/// groups below the supervisors are cancelled with them, but not awaited.
+const TURN: Duration = Duration::from_millis(100);
+/// Where the end stands and what it holds.
+pub(super) struct End {
+    state: State,
+    budgets: Budgets,
+    wish: watch::Sender<Wish>,
+    tasks: Tasks,
+    pub(super) wake_at: Option<Timestamp>,
+    begun: Option<Timestamp>,
+    work: Option<(Stage, JoinHandle<()>)>,
+}
+
+impl End {
+    pub(super) fn new(complete_current: Duration, wish: watch::Sender<Wish>, tasks: Tasks) -> Self {
+        Self {
+            state: State::Running,
+            budgets: Budgets { complete_current, ..Budgets::default() },
+            wish,
+            tasks,
+            wake_at: None,
+            begun: None,
+            work: None,
+        }
+    }
+
+    pub(super) fn is_over(&self) -> bool {
+        matches!(self.state, State::Ended { .. })
+    }
+
+    pub(super) fn is_under_way(&self) -> bool {
+        self.state != State::Running
+    }
+
+    /// Resolves when the work of a stage has ended; never without work.
+    pub(super) async fn work_ended(&mut self) -> (Stage, Result<(), JoinError>) {
+        match &mut self.work {
+            Some((stage, work)) => {
+                let ended = work.await;
+                (*stage, ended)
+            }
+            None => std::future::pending().await,
+        }
+    }
+
+    pub(super) fn view(&self, snapshot: &Snapshot) -> Option<snapshot::Ending> {
+        let State::Ending(ending) = &self.state else { return None };
+        Some(snapshot::Ending {
+            stage: ending.stage,
+            since: ending.since,
+            until: ending.until,
+            open: snapshot.forwards.iter().map(|forward| forward.connections.open).sum(),
+            can_cancel: ending.stage.can_cancel(),
+        })
+    }
+
+    fn stage(&self) -> Option<Stage> {
+        match &self.state {
+            State::Ending(ending) => Some(ending.stage),
+            State::Running | State::Ended { .. } => None,
+        }
+    }
+}
+
+impl Engine {
+    pub(super) fn asked(&mut self, ask: Ask) {
+        match ask {
+            // Asking twice is asking once: only a person's hurry speeds an end up.
+            Ask::Quit if self.end.is_under_way() => {}
+            Ask::Quit | Ask::Hurry => self.drive(Input::Ask),
+            Ask::QuitWithin(within) => self.drive(Input::AskWithin(within)),
+            Ask::Cancel(reply) => {
+                let ending = self.end.is_under_way();
+                self.drive(Input::Cancel);
+                // Whoever asked may have gone.
+                let _ = reply.send(ending && !self.end.is_under_way());
+            }
+        }
+    }
+
+    pub(super) fn drive(&mut self, input: Input) {
+        let now = self.clock.now();
+        let state = std::mem::take(&mut self.end.state);
+        let (state, outputs) = step(state, input, &self.end.budgets, now);
+        self.end.state = state;
+        for output in outputs {
+            match output {
+                Output::Enter(stage) => self.begin(stage, now),
+                Output::WakeAt(at) => self.end.wake_at = Some(at),
+                Output::Resume => self.resume(),
+                Output::Finish => self.end.wake_at = None,
+            }
+        }
+    }
+
+    /// Passes the stage when the board shows that it has nothing left.
+    pub(super) fn look(&mut self) {
+        while let Some(stage) = self.end.stage() {
+            let done = match stage {
+                Stage::StopNewWork => self.board.all(|forward| {
+                    forward.listener.state == ListenerState::Closed
+                        && matches!(forward.state, ForwardState::Stopping | ForwardState::Stopped)
+                }),
+                Stage::CompleteCurrent => {
+                    self.board.all(|forward| forward.state == ForwardState::Stopped)
+                }
+                Stage::CancelTasks | Stage::ForceCleanup => false,
+            };
+            if !done {
+                return;
+            }
+            self.drive(Input::Done(stage));
+        }
+    }
+
+    pub(super) fn worked(&mut self, (stage, ended): (Stage, Result<(), JoinError>)) {
+        self.end.work = None;
+        self.drive(match ended {
+            Ok(()) => Input::Done(stage),
+            Err(error) => Input::Failed(stage, error.to_string()),
+        });
+    }
+
+    fn begin(&mut self, stage: Stage, now: Timestamp) {
+        if stage == Stage::StopNewWork {
+            self.end.begun = Some(now);
+            self.end.wish.send_replace(Wish::Drain);
+            self.enter(Phase::Draining);
+        }
+        self.announce(None, Kind::Stage { stage });
+        self.stale.mark(Duration::ZERO);
+        match stage {
+            Stage::StopNewWork | Stage::CompleteCurrent => {}
+            Stage::CancelTasks => {
+                self.end.wish.send_replace(Wish::Cut);
+                // Without their orders the supervisors end as soon as they are drained.
+                self.orders.clear();
+                let (supervisors, adapters) = (self.supervisors.clone(), self.adapters.clone());
+                let budget = self.end.budgets.cancel_tasks;
+                self.work(stage, async move {
+                    supervisors.wait().await;
+                    release(&adapters, budget).await;
+                });
+            }
+            Stage::ForceCleanup => {
+                self.supervisors.cancel();
+                let (supervisors, adapters) = (self.supervisors.clone(), self.adapters.clone());
+                self.work(stage, async move {
+                    supervisors.wait().await;
+                    release(&adapters, Duration::ZERO).await;
+                });
+            }
+        }
+    }
+
+    fn work(&mut self, stage: Stage, work: impl Future<Output = ()> + Send + 'static) {
+        if let Some((_, earlier)) = self.end.work.take() {
+            earlier.abort();
+        }
+        let task = self.end.tasks.spawn_to_end(stage.as_str(), work);
+        self.end.work = Some((stage, task));
+    }
+
+    fn resume(&mut self) {
+        self.end.wake_at = None;
+        self.end.begun = None;
+        self.end.wish.send_replace(Wish::Run);
+        self.announce(None, Kind::EndCancelled);
+        self.enter(Phase::Running);
+    }
+
+    /// How it went, once everything had its turn.
+    pub(super) async fn report(&mut self) -> Stopped {
+        let left = self.left_for_good().await;
+        let State::Ended { passed } = &self.end.state else { return Stopped::default() };
+        let took = self.end.begun.map(|begun| self.clock.now().since(begun)).unwrap_or_default();
+        Stopped {
+            took_ms: u64::try_from(took.as_millis()).unwrap_or(u64::MAX),
+            forced: std::mem::take(&mut self.forced),
+            left,
+            stages: passed.clone(),
+        }
+    }
+
+    /// What is still held when tasks that were cancelled have had their turn to notice.
+    async fn left_for_good(&self) -> Vec<String> {
+        let end = Instant::now() + TURN;
+        loop {
+            let left = self.left();
+            if left.is_empty() || Instant::now() >= end {
+                return left;
+            }
+            sleep(TURN / 20).await;
+        }
+    }
+
+    fn left(&self) -> Vec<String> {
+        self.registry
+            .list()
+            .into_iter()
+            .filter(|lease| lease.owner != HOST && lease.owner != "engine")
+            .map(|lease| format!("{} of {}", lease.name, lease.owner))
+            .collect()
+    }
+}
+
+async fn release(adapters: &[Arc<dyn Adapter>; 2], budget: Duration) {
+    let [ssh, kube] = adapters;
+    tokio::join!(ssh.shutdown(budget), kube.shutdown(budget));
+}

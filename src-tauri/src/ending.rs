@@ -16,6 +16,9 @@ const FORCED: i32 = 3;
 const LAST_EVENT_BUDGET: Duration =
     if cfg!(windows) { Duration::from_secs(4) } else { Duration::from_secs(9) };
 
+/// What is kept of it for the host to release what is its own.
+const LAST_EVENT_RESERVE: Duration = Duration::from_millis(500);
+
 /// The gate that the end waits at.
 pub(crate) struct Ending {
     code: Mutex<Option<i32>>,
@@ -50,7 +53,7 @@ impl Ending {
     /// and waits for it, as long as the platform allows. Must not be called where the
     /// end itself needs this thread.
     pub(crate) fn drain_blocking(&self, engine: &EngineHandle) {
-        self.begin(engine);
+        engine.quit_within(LAST_EVENT_BUDGET - LAST_EVENT_RESERVE);
         let code = self.lock();
         let waited = self
             .finished

@@ -230,6 +230,7 @@ mod tests {
             pid: 1,
             phase: Phase::Running,
             started: Timestamp(0),
+            ending: None,
             forwards,
             contexts: Vec::new(),
             config: ConfigView::default(),

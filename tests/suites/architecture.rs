@@ -95,3 +95,11 @@ fn visit(dir: &Path, look: &mut impl FnMut(&Path, &str)) {
         }
     }
 }
+
+/// S8.5: the diagram of the end in the documents is the machine's own.
+#[test]
+fn s8_5_the_documents_show_the_shutdown_machine() {
+    let document = fs::read_to_string(root().join("docs/shutdown.md")).unwrap();
+    let diagram = localport_core::shutdown::diagram();
+    assert!(document.contains(&diagram), "docs/shutdown.md does not hold:\n{diagram}");
+}

@@ -178,7 +178,7 @@ impl Sandbox {
         let mut stream = self.follow("/v1/status", "");
         let end = Instant::now() + DEADLINE;
         let mut last = Value::Null;
-        while let Some(message) = stream.next() {
+        for message in stream.by_ref() {
             last = serde_json::from_str(&message.data).unwrap();
             if met(&last) {
                 return last;

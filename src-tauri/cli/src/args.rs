@@ -192,6 +192,9 @@ pub(crate) struct Quit {
     /// Return when everything is released, and say how it went.
     #[arg(short, long)]
     pub(crate) wait: bool,
+    /// Call an end off that is under way, as long as no connection was cut.
+    #[arg(long, conflicts_with = "wait")]
+    pub(crate) cancel: bool,
 }
 
 #[derive(Debug, Args)]

@@ -5,7 +5,7 @@
 //! person reads.
 
 use crate::command::Refusal;
-use crate::snapshot::{Context, Forward, Phase, Snapshot};
+use crate::snapshot::{Context, Ending, Forward, Phase, Snapshot};
 use crate::time::Timestamp;
 use serde::{Deserialize, Serialize};
 
@@ -32,6 +32,8 @@ pub enum Update {
         at: Timestamp,
         /// Where the engine is in its life.
         phase: Phase,
+        /// How far the end has come.
+        ending: Option<Ending>,
         /// The forwards that changed, whole.
         forwards: Vec<Forward>,
         /// All contexts, when one of them changed.
@@ -60,11 +62,13 @@ impl Update {
             .map(|(_, new)| new.clone())
             .collect();
         let contexts = (seen.contexts != next.contexts).then(|| next.contexts.clone());
-        if forwards.is_empty() && contexts.is_none() && seen.phase == next.phase {
+        let same_end = seen.phase == next.phase && seen.ending == next.ending;
+        if forwards.is_empty() && contexts.is_none() && same_end {
             return None;
         }
         let Snapshot { seq, at, phase, .. } = *next;
-        Some(Update::Changed { now, seq, at, phase, forwards, contexts })
+        let ending = next.ending.clone();
+        Some(Update::Changed { now, seq, at, phase, ending, forwards, contexts })
     }
 }
 
@@ -150,6 +154,7 @@ mod tests {
             pid: 1,
             phase: Phase::Running,
             started: Timestamp(0),
+            ending: None,
             forwards: names.iter().map(|name| forward(name)).collect(),
             contexts: Vec::new(),
             config: ConfigView::default(),

@@ -30,6 +30,8 @@ pub enum Command {
     RetryNow(Selector),
     /// Accept the unknown host key that the forward's problem names.
     TrustHostKey(String),
+    /// Call the engine's end off, as long as nothing was cut.
+    CancelQuit,
 }
 
 /// What a command did.

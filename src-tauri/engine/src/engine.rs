@@ -227,6 +227,10 @@ impl Engine {
 
     fn answer(&mut self, request: Request) {
         match request {
+            Request::Command(Command::CancelQuit, reply) => {
+                // Whoever asked may have gone.
+                let _ = reply.send(self.call_off());
+            }
             Request::Command(_, reply) if self.end.is_under_way() => {
                 let _ = reply.send(Err(Refusal::Quitting));
             }
@@ -249,6 +253,7 @@ impl Engine {
             Command::Restart(selector) => (selector, Order::Restart),
             Command::RetryNow(selector) => (selector, Order::RetryNow),
             Command::TrustHostKey(name) => (Selector::Names(vec![name]), Order::RetryNow),
+            Command::CancelQuit => return self.call_off(),
         };
         let indices = self.board.select(&selector)?;
         for index in &indices {

@@ -43,7 +43,6 @@ pub(crate) enum Ask {
     Quit,
     QuitWithin(Duration),
     Hurry,
-    Cancel(oneshot::Sender<bool>),
 }
 
 /// How the engine ended.
@@ -155,14 +154,6 @@ impl EngineHandle {
     /// them, cleaning up becomes force. For the second request of a person who waits.
     pub fn hurry(&self) {
         self.ask(Ask::Hurry);
-    }
-
-    /// Calls the end off: everything listens again, open connections go on. False when
-    /// nothing was ending, or when something was cut already.
-    pub async fn cancel_quit(&self) -> bool {
-        let (reply, answer) = oneshot::channel();
-        self.ask(Ask::Cancel(reply));
-        answer.await.unwrap_or(false)
     }
 
     fn ask(&self, ask: Ask) {

@@ -48,8 +48,8 @@ export async function fakeBridge(name: string): Promise<Bridge> {
       at: now,
       forwards: picture.forwards.map((each) => changed.get(each.name) ?? each),
     };
-    const { seq, at, phase } = picture;
-    hear({ update: "changed", now, seq, at, phase, forwards, contexts: null });
+    const { seq, at, phase, ending } = picture;
+    hear({ update: "changed", now, seq, at, phase, ending, forwards, contexts: null });
   };
 
   const move = () => {

@@ -112,6 +112,7 @@ export function snapshot(forwards: Forward[], over: Partial<Snapshot> = {}, prob
     pid: 4711,
     phase: "running",
     started: START - 7_200_000,
+    ending: null,
     forwards,
     contexts: contexts(forwards, problems),
     config: { files: ["/home/sam/.config/localport/config.yaml"], searched: SEARCHED, diagnostics: [] },
@@ -186,7 +187,7 @@ export const FIXTURES: Record<string, () => Snapshot> = {
     const picture = snapshot(TROUBLE(), {}, { staging: STAGING });
     return { ...picture, config: { ...picture.config, diagnostics: DIAGNOSTICS } };
   },
-  draining: () => snapshot(FIVE().map((each) => ({ ...each, state: "stopping" as const, listener: { state: "closed" as const, addresses: [] } })), { phase: "draining" }),
+  draining: () => snapshot(FIVE().map((each) => ({ ...each, state: "stopping" as const, listener: { state: "closed" as const, addresses: [] } })), { phase: "draining", ending: { stage: "complete_current", since: START, until: START + 7_000, open: 5, can_cancel: true } }),
   starting: () => snapshot([], { phase: "starting", config: { files: [], searched: [], diagnostics: [] } }),
   "500": () => snapshot(many()),
 };

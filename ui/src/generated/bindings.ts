@@ -21,7 +21,7 @@ export type Code = "port-in-use" | "port-privileged" | "bind-address" | "out-of-
 /**
  * What is wanted of the engine.
  */
-export type Command = { "command": "start", "selector": Selector } | { "command": "stop", "selector": Selector } | { "command": "restart", "selector": Selector } | { "command": "retry_now", "selector": Selector } | { "command": "trust_host_key", "selector": string };
+export type Command = { "command": "start", "selector": Selector } | { "command": "stop", "selector": Selector } | { "command": "restart", "selector": Selector } | { "command": "retry_now", "selector": Selector } | { "command": "trust_host_key", "selector": string } | { "command": "cancel_quit" };
 
 /**
  * Where the configuration came from and what is wrong with it.
@@ -146,6 +146,31 @@ forwards: Array<string>,
 message: string | null, };
 
 /**
+ * How far the end has come.
+ */
+export type Ending = {
+/**
+ * The stage under way.
+ */
+stage: Stage,
+/**
+ * When it was entered.
+ */
+since: Timestamp,
+/**
+ * When it ends at the latest.
+ */
+until: Timestamp,
+/**
+ * Connections still open.
+ */
+open: number,
+/**
+ * Whether the end can still be called off.
+ */
+can_cancel: boolean, };
+
+/**
  * One thing that happened.
  */
 export type Event = {
@@ -164,7 +189,11 @@ forward: string | null, } & ({ "kind": "phase",
 /**
  * The phase entered.
  */
-phase: Phase, } | { "kind": "state",
+phase: Phase, } | { "kind": "stage",
+/**
+ * The stage entered.
+ */
+stage: Stage, } | { "kind": "end_cancelled" } | { "kind": "state",
 /**
  * The state left.
  */
@@ -384,6 +413,10 @@ phase: Phase,
  */
 started: Timestamp,
 /**
+ * How far the end has come, while the engine ends.
+ */
+ending: Ending | null,
+/**
  * The forwards, in the order of the configuration.
  */
 forwards: Array<Forward>,
@@ -395,6 +428,11 @@ contexts: Array<Context>,
  * What was read, and what is wrong with it.
  */
 config: ConfigView, };
+
+/**
+ * A stage of the end.
+ */
+export type Stage = "stop_new_work" | "complete_current" | "cancel_tasks" | "force_cleanup";
 
 /**
  * Third fact: the target itself.
@@ -493,6 +531,10 @@ at: Timestamp,
  * Where the engine is in its life.
  */
 phase: Phase,
+/**
+ * How far the end has come.
+ */
+ending: Ending | null,
 /**
  * The forwards that changed, whole.
  */

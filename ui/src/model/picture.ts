@@ -13,6 +13,7 @@ export function apply(picture: Snapshot | null, update: Update): Snapshot | null
     seq: update.seq,
     at: update.at,
     phase: update.phase,
+    ending: update.ending,
     contexts: update.contexts ?? picture.contexts,
     forwards:
       changed.size === 0

@@ -3,6 +3,8 @@
 use crate::args::Quit;
 use crate::exit::{CommandError, Exit};
 use crate::output::Output;
+use localport_core::command::Done;
+use localport_core::shutdown::Because;
 use localport_engine::control::client::{Client, Quitting};
 use localport_engine::handle::Stopped;
 use localport_engine::home::Home;
@@ -14,6 +16,15 @@ pub(crate) async fn run(
     quit: &Quit,
     output: &mut Output,
 ) -> Result<Exit, CommandError> {
+    if quit.cancel {
+        let done: Done = Client::new(home).post("/v1/quit/cancel", &json!({})).await?;
+        if output.json() {
+            output.value(&done)?;
+        } else {
+            output.line(done.message.unwrap_or_default())?;
+        }
+        return Ok(Exit::Done);
+    }
     let body = json!({ "wait": quit.wait });
     let answer: Quitting = Client::new(home).post("/v1/quit", &body).await?;
     if output.json() {
@@ -31,6 +42,17 @@ pub(crate) async fn run(
 pub(crate) fn sentence(stopped: &Stopped) -> String {
     let took = stopped.took_ms as f64 / 1_000.0;
     let mut sentence = format!("LocalPort ended in {took:.1} s");
+    for stage in &stopped.stages {
+        match &stage.because {
+            Because::Done | Because::Hurried => {}
+            Because::Expired => {
+                sentence.push_str(&format!("; {} ran out of time", stage.stage.as_str()))
+            }
+            Because::Failed(why) => {
+                sentence.push_str(&format!("; {} failed: {why}", stage.stage.as_str()));
+            }
+        }
+    }
     if !stopped.forced.is_empty() {
         sentence.push_str(&format!("; forced: {}", stopped.forced.join(", ")));
     }

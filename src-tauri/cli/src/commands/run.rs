@@ -8,7 +8,7 @@ use crate::exit::{CommandError, Exit};
 use crate::output::Output;
 use localport_core::config::Severity;
 use localport_core::lifecycle::{LifecycleEvent, QuitSource};
-use localport_core::snapshot::{ConfigView, Forward, Snapshot};
+use localport_core::snapshot::{ConfigView, Forward, Phase, Snapshot};
 use localport_engine::handle::EngineHandle;
 use localport_engine::home::Home;
 use localport_engine::host::{self, HostError, HostOptions, Owner, Role, RunningHost};
@@ -131,14 +131,13 @@ async fn serve(
     let engine = host.engine.clone();
     let ending = host.wait();
     tokio::pin!(ending);
-    let mut asked = false;
     let stopped = loop {
         tokio::select! {
             stopped = &mut ending => break stopped,
             event = watch.next() => match event {
                 LifecycleEvent::QuitRequested { source } => {
+                    let asked = engine.snapshot().borrow().phase == Phase::Draining;
                     request(&engine, source, asked, output).await;
-                    asked = true;
                 }
                 LifecycleEvent::ReloadRequested => {
                     tracing::warn!("HUP is not yet acted on: start again to read the configuration");
@@ -157,7 +156,8 @@ async fn serve(
 /// The first request drains; a second one of a person hurries; a hang-up has no person.
 async fn request(engine: &EngineHandle, source: QuitSource, again: bool, output: &mut Output) {
     if again {
-        if source != QuitSource::Hangup {
+        // Only a person hurries; whoever else asks again is told by the end itself.
+        if source == QuitSource::Terminal {
             engine.hurry();
             output.note("Hurrying: open connections are cut");
         }

@@ -4,10 +4,11 @@ use super::Shared;
 use super::answer::{self, Answer, Failure};
 use super::call::Call;
 use super::streams;
-use crate::handle::Stopped;
+use crate::handle::{EngineHandle, Stopped};
 use crate::registry::LeaseInfo;
 use hyper::StatusCode;
 use localport_core::command::{Command, Selector};
+use localport_core::snapshot::Phase;
 use localport_core::status::{ForwardStatus, Status};
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
@@ -102,13 +103,37 @@ pub(super) async fn quit(shared: Arc<Shared>, call: Call) -> Answer {
         return Ok(response);
     }
     let mut released = shared.api.released.clone();
-    // An error means that the host ended without a report; the engine's own is as good.
-    let report = released.wait_for(Option::is_some).await.map(|report| report.clone());
+    let report = tokio::select! {
+        // An error means that the host ended without a report; the engine's own is as good.
+        report = released.wait_for(Option::is_some) => report.map(|report| report.clone()),
+        () = called_off(&shared.api.engine) => {
+            return Err(Failure::new(
+                StatusCode::CONFLICT,
+                "called-off",
+                "the end was called off; LocalPort goes on".to_owned(),
+                "ask again with `localport quit`",
+            ));
+        }
+    };
     let stopped = match report {
         Ok(stopped) => stopped,
         Err(_) => Some(shared.api.engine.stopped().await),
     };
     Ok(answer::json(&Quitting { stopped }))
+}
+
+pub(super) async fn cancel_quit(shared: Arc<Shared>, _call: Call) -> Answer {
+    command(&shared, Command::CancelQuit).await
+}
+
+/// Resolves when an end that was begun is called off.
+async fn called_off(engine: &EngineHandle) {
+    let mut snapshots = engine.snapshot();
+    for phases in [[Phase::Draining, Phase::Stopped], [Phase::Running, Phase::Running]] {
+        if snapshots.wait_for(|snapshot| phases.contains(&snapshot.phase)).await.is_err() {
+            std::future::pending::<()>().await;
+        }
+    }
 }
 
 pub(super) async fn window(shared: Arc<Shared>, _call: Call) -> Answer {

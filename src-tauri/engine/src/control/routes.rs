@@ -156,6 +156,13 @@ pub(super) const ROUTES: &[Route] = &[
         "Ends LocalPort; with `wait`, answers when everything is released.",
     ),
     post(
+        "/v1/quit/cancel",
+        None,
+        "Done",
+        handler!(handlers::cancel_quit),
+        "Calls the end off, as long as no connection was cut: everything listens again.",
+    ),
+    post(
         "/v1/window",
         None,
         "Empty",

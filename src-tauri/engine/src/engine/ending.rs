@@ -8,6 +8,7 @@ use crate::adapter::Adapter;
 use crate::handle::{Ask, Stopped};
 use crate::registry::Tasks;
 use crate::supervisor::Wish;
+use localport_core::command::{Done, Refusal};
 use localport_core::event::Kind;
 use localport_core::shutdown::{Budgets, Input, Output, Stage, State, step};
 use localport_core::snapshot::{self, ForwardState, ListenerState, Phase, Snapshot};
@@ -90,13 +91,20 @@ impl Engine {
             Ask::Quit if self.end.is_under_way() => {}
             Ask::Quit | Ask::Hurry => self.drive(Input::Ask),
             Ask::QuitWithin(within) => self.drive(Input::AskWithin(within)),
-            Ask::Cancel(reply) => {
-                let ending = self.end.is_under_way();
-                self.drive(Input::Cancel);
-                // Whoever asked may have gone.
-                let _ = reply.send(ending && !self.end.is_under_way());
-            }
         }
+    }
+
+    /// Calls the end off, if there is one that nothing was lost in yet.
+    pub(super) fn call_off(&mut self) -> Result<Done, Refusal> {
+        if !self.end.is_under_way() {
+            return Err(Refusal::NotNow { sentence: "LocalPort is not quitting".to_owned() });
+        }
+        self.drive(Input::Cancel);
+        if self.end.is_under_way() {
+            let sentence = "it is too late to call the end off: connections were cut".to_owned();
+            return Err(Refusal::NotNow { sentence });
+        }
+        Ok(Done { message: Some("LocalPort goes on".to_owned()), ..Done::default() })
     }
 
     pub(super) fn drive(&mut self, input: Input) {

@@ -7,6 +7,7 @@ import type { Command, Forward, Snapshot, Update } from "../generated/bindings";
 import { FIXTURES, forward, START } from "./fixtures";
 
 function chosen(command: Command, forwards: Forward[]): Forward[] {
+  if (command.command === "cancel_quit") return [];
   const { selector } = command;
   if (typeof selector === "string" && command.command === "trust_host_key") {
     return forwards.filter(({ name }) => name === selector);

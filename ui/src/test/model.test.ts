@@ -67,7 +67,7 @@ describe("the picture", () => {
 
   test("keeps what did not change", () => {
     const changed = { ...seen.forwards[1]!, bytes: { up: 1, down: 2 } };
-    const update: Update = { update: "changed", now: 2, seq: 9, at: 2, phase: "draining", forwards: [changed], contexts: null };
+    const update: Update = { update: "changed", now: 2, seq: 9, at: 2, phase: "draining", ending: null, forwards: [changed], contexts: null };
     const next = apply(seen, update)!;
     expect(next.forwards[0]).toBe(seen.forwards[0]);
     expect(next.forwards[1]).toBe(changed);
@@ -76,7 +76,7 @@ describe("the picture", () => {
   });
 
   test("begins with a whole one only", () => {
-    const update: Update = { update: "changed", now: 2, seq: 9, at: 2, phase: "running", forwards: [], contexts: null };
+    const update: Update = { update: "changed", now: 2, seq: 9, at: 2, phase: "running", ending: null, forwards: [], contexts: null };
     expect(apply(null, update)).toBeNull();
     expect(apply(null, { update: "whole", now: 2, snapshot: seen })).toBe(seen);
   });

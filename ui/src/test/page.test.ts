@@ -90,7 +90,7 @@ describe("overview (D3)", () => {
 
     const api = FIXTURES["five"]!().forwards[0]!;
     const off = { ...api, wanted: false, state: "stopped" as const };
-    hear({ update: "changed", now: START, seq: 2, at: START, phase: "running", forwards: [off], contexts: null });
+    hear({ update: "changed", now: START, seq: 2, at: START, phase: "running", ending: null, forwards: [off], contexts: null });
     flushSync();
     await click(row("api").querySelector<HTMLButtonElement>("[role=switch]")!);
     expect(asked[1]).toEqual({ command: "start", selector: { names: ["api"] } });
@@ -183,7 +183,8 @@ describe("overview (D3)", () => {
 
   test("while it quits it says so and takes no commands", async () => {
     await open("draining");
-    expect(document.querySelector("header p")!.textContent).toBe("Quitting: 8 connections finishing");
+    expect(document.querySelector("header p")!.textContent).toBe("Quitting: 8 connections finishing, cut in 7 s");
+    expect(button(document.body, "Keep running").disabled).toBe(false);
     expect([...document.querySelectorAll<HTMLButtonElement>("[role=switch]")].every((each) => each.disabled)).toBe(true);
   });
 

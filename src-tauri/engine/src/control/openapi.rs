@@ -107,6 +107,11 @@ fn answers() -> Value {
         "Quitting": object(&[("stopped", maybe(reference("Stopped")))]),
         "Stopped": object(&[
             ("took_ms", count()), ("forced", list(text())), ("left", list(text())),
+            ("stages", list(reference("Passed"))),
+        ]),
+        "Passed": object(&[
+            ("stage", text()), ("took_ms", count()),
+            ("because", json!({ "description": "`done`, `hurried`, `expired`, or `{\"failed\": why}`" })),
         ]),
         "Empty": object(&[]),
         "OpenApi": { "type": "object" },
@@ -154,8 +159,13 @@ fn snapshot() -> Value {
     json!({
         "Snapshot": object(&[
             ("seq", count()), ("at", count()), ("version", text()), ("pid", count()),
-            ("phase", text()), ("started", count()), ("forwards", list(reference("Forward"))),
+            ("phase", text()), ("started", count()), ("ending", maybe(reference("Ending"))),
+            ("forwards", list(reference("Forward"))),
             ("contexts", list(reference("Context"))), ("config", reference("ConfigView")),
+        ]),
+        "Ending": object(&[
+            ("stage", text()), ("since", count()), ("until", count()), ("open", count()),
+            ("can_cancel", flag()),
         ]),
         "Forward": object(&[
             ("name", text()), ("technology", text()), ("context", text()),

@@ -4,6 +4,7 @@
 //! a channel per connection on it. Receives targets, emits sessions.
 
 pub mod askpass;
+mod birth;
 mod carrier;
 #[cfg(unix)]
 mod channel;

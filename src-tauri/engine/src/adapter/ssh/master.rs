@@ -4,16 +4,12 @@
 //! problem. Any frame from the far side is life; five seconds without one are followed
 //! by a question, and a question without an answer means frozen.
 
-use super::askpass::{Asker, Askpass};
-#[cfg(unix)]
-use super::carrier::Mux;
+use super::birth::Birth;
 use super::carrier::{Carrier, DialError};
-#[cfg(unix)]
-use super::channels::Channels;
-use super::destination::{Destination, Meeting, Way};
+use super::destination::Destination;
 use super::dir::PrivateDir;
 use super::{Ground, classify, hostkey};
-use crate::process::{Child, ChildSpec};
+use crate::process::Child;
 use localport_core::event::Kind;
 use localport_core::problem::{Code, Problem};
 use std::collections::BTreeMap;
@@ -26,10 +22,6 @@ use tokio_util::sync::CancellationToken;
 
 /// Time from the start to the first proved word; jump hosts and slow logins included.
 const START_LIMIT: Duration = Duration::from_secs(45);
-
-/// Between two looks for the control socket once the server accepted us: `ssh` makes it
-/// within a millisecond then, and tells nobody.
-const SOCKET_LOOK: Duration = Duration::from_millis(3);
 
 /// Silence after which the far side is asked.
 const QUIET: Duration = Duration::from_secs(5);
@@ -96,10 +88,8 @@ impl Master {
                 Ok(birth.grown(ground, audience, master))
             }
             Ok(Err(problem)) => {
-                let Birth { child, dir, .. } = birth;
-                child.end(Duration::ZERO).await;
-                drop(dir);
-                Err(hostkey::explain(ground, destination, problem, &child.tail()).await)
+                let tail = birth.end().await;
+                Err(hostkey::explain(ground, destination, problem, &tail).await)
             }
             Err(_) => Err(Problem::new(
                 Code::SshUnreachable,
@@ -165,6 +155,10 @@ impl Master {
 }
 
 impl Keeper {
+    pub(super) fn new(master: Arc<Master>, child: Child, dir: PrivateDir) -> Self {
+        Self { master, child, dir }
+    }
+
     pub(super) fn master(&self) -> &Arc<Master> {
         &self.master
     }
@@ -225,7 +219,7 @@ impl Audience {
         Seat { audience: self.clone(), number }
     }
 
-    fn tell(&self, line: &str) {
+    pub(super) fn tell(&self, line: &str) {
         let list = self.list.lock().unwrap_or_else(PoisonError::into_inner);
         for notes in list.values() {
             // Lossy: history must not hold up a connection.
@@ -238,144 +232,6 @@ impl Drop for Seat {
     fn drop(&mut self) {
         self.audience.list.lock().unwrap_or_else(PoisonError::into_inner).remove(&self.number);
     }
-}
-
-/// A process that does not carry yet.
-struct Birth<'a> {
-    ground: &'a Ground,
-    destination: &'a Destination,
-    audience: &'a Audience,
-    child: Child,
-    lines: mpsc::Receiver<String>,
-    dir: PrivateDir,
-    port: u16,
-    /// Needed until the server accepted us, not longer.
-    _askpass: Option<Askpass>,
-}
-
-impl<'a> Birth<'a> {
-    async fn begin(
-        ground: &'a Ground,
-        destination: &'a Destination,
-        audience: &'a Audience,
-        dir: PrivateDir,
-    ) -> Result<Self, Problem> {
-        let options = &ground.options;
-        let control = dir.socket();
-        let (port, args) = match options.way {
-            Way::Mux => {
-                // A stale socket would make ssh run without multiplexing.
-                let _ = std::fs::remove_file(&control);
-                (0, destination.master_args(&options.extra_args, &Meeting::Control(&control)))
-            }
-            Way::Socks => {
-                let port = free_port().map_err(internal)?;
-                (port, destination.master_args(&options.extra_args, &Meeting::Port(port)))
-            }
-        };
-        let askpass = askpass(ground, destination, &dir).await?;
-        let spec = ChildSpec {
-            name: format!("ssh {}", destination.words()),
-            owner: "ssh".to_owned(),
-            program: options.ssh.clone(),
-            args,
-            env: askpass.as_ref().map(Askpass::env).unwrap_or_default(),
-            dir: Some(dir.path().to_owned()),
-        };
-        let (child, lines) = ground.children.spawn(spec).await.map_err(|error| {
-            let program = options.ssh.display().to_string();
-            match error.kind() {
-                io::ErrorKind::NotFound => classify::missing(&program),
-                _ => internal(error),
-            }
-        })?;
-        Ok(Self { ground, destination, audience, child, lines, dir, port, _askpass: askpass })
-    }
-
-    /// Waits until connections are carried.
-    async fn carrier(&mut self) -> Result<Carrier, Problem> {
-        let mut accepted = false;
-        loop {
-            tokio::select! {
-                Some(line) = self.lines.recv() => {
-                    accepted |= classify::is_authenticated(&line);
-                    self.tell(&line);
-                }
-                _ = self.child.exited() => return Err(self.failed()),
-                () = sleep(SOCKET_LOOK), if accepted => {
-                    if let Some(carrier) = self.meet().await? {
-                        return Ok(carrier);
-                    }
-                }
-            }
-        }
-    }
-
-    /// The carrier, once the process listens.
-    async fn meet(&self) -> Result<Option<Carrier>, Problem> {
-        match self.ground.options.way {
-            #[cfg(unix)]
-            Way::Mux => match super::mux::proxy(&self.dir.socket()).await {
-                Ok(stream) => {
-                    let channels = Channels::start(stream, &self.ground.tasks);
-                    Ok(Some(Carrier::Mux(Mux::new(channels, self.dir.socket()))))
-                }
-                Err(error) if is_not_yet(&error) => Ok(None),
-                Err(error) => Err(internal(error)),
-            },
-            #[cfg(not(unix))]
-            Way::Mux => Err(internal(io::Error::other("multiplexing needs Unix sockets"))),
-            Way::Socks => {
-                let proxy = (std::net::Ipv4Addr::LOCALHOST, self.port).into();
-                match tokio::net::TcpStream::connect(proxy).await {
-                    Ok(_) => Ok(Some(Carrier::Socks(proxy))),
-                    Err(error) if is_not_yet(&error) => Ok(None),
-                    Err(error) => Err(internal(error)),
-                }
-            }
-        }
-    }
-
-    fn failed(&self) -> Problem {
-        classify::classify(&self.child.tail(), &self.destination.words())
-    }
-
-    fn tell(&self, line: &str) {
-        if classify::is_note(line) {
-            self.audience.tell(line);
-        }
-    }
-
-    fn grown(self, ground: &Ground, audience: &Audience, master: Arc<Master>) -> Keeper {
-        let Birth { child, mut lines, dir, .. } = self;
-        let audience = audience.clone();
-        // Ends with the process: its pipe closes.
-        ground.tasks.spawn(format!("ssh {}: words", master.words), async move {
-            while let Some(line) = lines.recv().await {
-                if classify::is_note(&line) {
-                    audience.tell(&line);
-                }
-            }
-        });
-        Keeper { master, child, dir }
-    }
-}
-
-async fn askpass(
-    ground: &Ground,
-    destination: &Destination,
-    dir: &PrivateDir,
-) -> Result<Option<Askpass>, Problem> {
-    let Some(password) = &destination.password else { return Ok(None) };
-    let settings = hostkey::resolved(ground, destination).await?;
-    let program = match &ground.options.askpass_program {
-        Some(program) => program.clone(),
-        None => std::env::current_exe().map_err(internal)?,
-    };
-    let asker = Asker::new(destination, &settings);
-    Askpass::listen(dir, &program, asker, password.clone(), &ground.tasks)
-        .map(Some)
-        .map_err(internal)
 }
 
 /// Waits until nobody has needed the master for `linger`.
@@ -395,17 +251,6 @@ pub(super) async fn unused(
             used = users.wait_for(|users| *users > 0) => drop(used),
         }
     }
-}
-
-fn is_not_yet(error: &io::Error) -> bool {
-    matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused)
-}
-
-/// A loopback port that is free now. Should another process take it before `ssh` does,
-/// `ssh` ends and the next attempt draws another.
-fn free_port() -> io::Result<u16> {
-    let listener = std::net::TcpListener::bind((std::net::Ipv4Addr::LOCALHOST, 0))?;
-    Ok(listener.local_addr()?.port())
 }
 
 pub(super) fn internal(error: io::Error) -> Problem {

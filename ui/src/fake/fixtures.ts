@@ -6,11 +6,11 @@ import type { Context, Diagnostic, Forward, Problem, Snapshot } from "../generat
 export const START = 1_790_000_000_000;
 
 const SEARCHED = [
-  "/home/sam/work/localport.yaml",
-  "/home/sam/work/localport.yml",
-  "/home/sam/work/.localport.yaml",
-  "/home/sam/.localport.yaml",
-  "/home/sam/.config/localport/config.yaml",
+  "/home/me/project/localport.yaml",
+  "/home/me/project/localport.yml",
+  "/home/me/project/.localport.yaml",
+  "/home/me/.localport.yaml",
+  "/home/me/.config/localport/config.yaml",
   "/etc/localport/config.yaml",
 ];
 
@@ -115,7 +115,7 @@ export function snapshot(forwards: Forward[], over: Partial<Snapshot> = {}, prob
     ending: null,
     forwards,
     contexts: contexts(forwards, problems),
-    config: { files: ["/home/sam/.config/localport/config.yaml"], searched: SEARCHED, diagnostics: [] },
+    config: { files: ["/home/me/.config/localport/config.yaml"], searched: SEARCHED, diagnostics: [] },
     ...over,
   };
 }
@@ -165,8 +165,8 @@ const TROUBLE = () => [
 ];
 
 const DIAGNOSTICS: Diagnostic[] = [
-  { severity: "error", code: "port-range", file: "/home/sam/.config/localport/config.yaml", line: 14, column: 17, message: "`local_port` is `99999`, above 65535", hint: "Choose a port between 1 and 65535" },
-  { severity: "warning", code: "unknown-key", file: "/home/sam/.config/localport/config.yaml", line: 22, column: 5, message: "`remote_prt` is not a key of a service", hint: "Did you mean `remote_port`?" },
+  { severity: "error", code: "port-range", file: "/home/me/.config/localport/config.yaml", line: 14, column: 17, message: "`local_port` is `99999`, above 65535", hint: "Choose a port between 1 and 65535" },
+  { severity: "warning", code: "unknown-key", file: "/home/me/.config/localport/config.yaml", line: 22, column: 5, message: "`remote_prt` is not a key of a service", hint: "Did you mean `remote_port`?" },
 ];
 
 function many(): Forward[] {
@@ -181,7 +181,7 @@ function many(): Forward[] {
 
 export const FIXTURES: Record<string, () => Snapshot> = {
   empty: () => snapshot([], { config: { files: [], searched: SEARCHED, diagnostics: [] } }),
-  nothing: () => snapshot([], { config: { files: ["/home/sam/.config/localport/config.yaml"], searched: SEARCHED, diagnostics: DIAGNOSTICS } }),
+  nothing: () => snapshot([], { config: { files: ["/home/me/.config/localport/config.yaml"], searched: SEARCHED, diagnostics: DIAGNOSTICS } }),
   five: () => snapshot(FIVE()),
   trouble: () => {
     const picture = snapshot(TROUBLE(), {}, { staging: STAGING });

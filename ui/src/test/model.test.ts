@@ -124,8 +124,8 @@ describe("the order of groups and rows", () => {
   });
 
   test("the first file is advised where the user's own configuration lives", () => {
-    expect(firstChoice(["/w/localport.yaml", "/home/sam/.config/localport/config.yaml"])).toBe("/home/sam/.config/localport/config.yaml");
-    expect(firstChoice(["localport.yaml", "C:\\Users\\sam\\x.yaml"])).toBe("C:\\Users\\sam\\x.yaml");
+    expect(firstChoice(["/w/localport.yaml", "/home/me/.config/localport/config.yaml"])).toBe("/home/me/.config/localport/config.yaml");
+    expect(firstChoice(["localport.yaml", "C:\\Users\\me\\x.yaml"])).toBe("C:\\Users\\me\\x.yaml");
     expect(firstChoice([])).toBeNull();
     expect(emptiness(FIXTURES["empty"]!())).toBe("first-run");
     expect(emptiness(FIXTURES["nothing"]!())).toBe("nothing-in-files");

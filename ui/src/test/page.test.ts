@@ -145,7 +145,7 @@ describe("overview (D3)", () => {
     const panel = document.querySelector("details")!;
     expect(panel.open).toBe(true);
     expect(panel.textContent).toContain("1 error and 1 warning in the configuration");
-    expect(panel.textContent).toContain("/home/sam/.config/localport/config.yaml:14:17");
+    expect(panel.textContent).toContain("/home/me/.config/localport/config.yaml:14:17");
     expect(panel.textContent).toContain("Choose a port between 1 and 65535");
   });
 
@@ -174,7 +174,7 @@ describe("overview (D3)", () => {
 
   test("without a file it says which to write, with a beginning to copy", async () => {
     await open("empty");
-    expect(text()).toContain("Write a file that names them, at /home/sam/.config/localport/config.yaml");
+    expect(text()).toContain("Write a file that names them, at /home/me/.config/localport/config.yaml");
     expect(text()).toContain("/etc/localport/config.yaml");
     await click(button(document.body, "Copy"));
     expect(copied[0]).toMatch(/^version: "1\.0"\nservices:\n/);

@@ -80,11 +80,11 @@ mod tests {
     #[test]
     #[cfg(target_os = "linux")]
     fn looks_where_localport_looked() {
-        let order = search_order(Path::new("/home/u"), Path::new("/work"));
+        let order = search_order(Path::new("/home/u"), Path::new("/project"));
         let expected = [
-            "/work/localport.yaml",
-            "/work/localport.yml",
-            "/work/.localport.yaml",
+            "/project/localport.yaml",
+            "/project/localport.yml",
+            "/project/.localport.yaml",
             "/home/u/.localport.yaml",
             "/home/u/.config/localport/config.yaml",
             "/etc/localport/config.yaml",

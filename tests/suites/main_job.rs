@@ -12,8 +12,10 @@ use localport_tests::servers::{RefusingPort, Server};
 use localport_tests::sshd::{Sshd, free_port, parents, signal};
 use rustix::process::Signal;
 use std::collections::BTreeSet;
+use std::sync::Arc;
 use std::time::Duration;
 use tokio::net::TcpStream;
+use tokio::sync::RwLock;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, MissedTickBehavior, interval, timeout};
 
@@ -38,9 +40,26 @@ fn masters() -> Vec<u32> {
         .collect()
 }
 
+/// A real sshd, an echo server behind it, and an engine that forwards to it as `echo`.
+async fn echo_over_ssh() -> (Sshd, Server, u16, Engine) {
+    let sshd = Sshd::start();
+    let server = Server::echo().await;
+    let port = free_port();
+    let target = Target::Ssh(sshd.target("127.0.0.1", server.port()));
+    let engine = over_ssh(&sshd, vec![forward("echo", port, target)]);
+    engine.serving("echo").await;
+    (sshd, server, port, engine)
+}
+
 /// Connects twenty times a second until `until`, each client sending its own text and
 /// expecting it back; gives how many were served and what went wrong with the others.
-async fn connect_in_a_loop(port: u16, until: Instant) -> (usize, Vec<String>) {
+/// Who holds `gate` alone holds a moment in which no client is in flight: what is in
+/// flight on a session that dies is reset, as on any network.
+async fn connect_in_a_loop(
+    port: u16,
+    until: Instant,
+    gate: Arc<RwLock<()>>,
+) -> (usize, Vec<String>) {
     let mut clients = JoinSet::new();
     let mut ticks = interval(Duration::from_millis(50));
     ticks.set_missed_tick_behavior(MissedTickBehavior::Burst);
@@ -49,7 +68,9 @@ async fn connect_in_a_loop(port: u16, until: Instant) -> (usize, Vec<String>) {
         ticks.tick().await;
         number += 1;
         let text = format!("client {number:>6}").into_bytes();
+        let gate = gate.clone();
         clients.spawn(async move {
+            let _in_flight = gate.read().await;
             let reply = timeout(Duration::from_secs(40), echo(port, &text)).await;
             match reply {
                 Ok(Ok(reply)) if reply == text => Ok(()),
@@ -68,22 +89,19 @@ async fn connect_in_a_loop(port: u16, until: Instant) -> (usize, Vec<String>) {
 /// refused, every client is served.
 #[tokio::test(flavor = "multi_thread")]
 async fn g1_no_client_is_refused_while_the_ssh_server_is_away() {
-    let mut sshd = Sshd::start();
-    let server = Server::echo().await;
-    let port = free_port();
-    let target = Target::Ssh(sshd.target("127.0.0.1", server.port()));
-    let engine = over_ssh(&sshd, vec![forward("echo", port, target)]);
-    engine.serving("echo").await;
-
-    let begun = Instant::now();
-    let clients = tokio::spawn(connect_in_a_loop(port, begun + Duration::from_secs(14)));
-    // Between two clients, so that none is in flight on a session that dies.
-    tokio::time::sleep_until(begun + Duration::from_millis(1_525)).await;
-    let sshd = tokio::task::spawn_blocking(move || {
+    let (sshd, _server, port, engine) = echo_over_ssh().await;
+    let (begun, gate) = (Instant::now(), Arc::new(RwLock::new(())));
+    let end = begun + Duration::from_secs(14);
+    let clients = tokio::spawn(connect_in_a_loop(port, end, gate.clone()));
+    tokio::time::sleep_until(begun + Duration::from_millis(1_500)).await;
+    let quiet = gate.write().await;
+    let stopping = tokio::task::spawn_blocking(move || {
+        let mut sshd = sshd;
         sshd.stop();
         sshd
     });
-    let mut sshd = sshd.await.unwrap();
+    let mut sshd = stopping.await.unwrap();
+    drop(quiet);
     engine.until_forward("echo", "away", |f, _| f.tunnel.state != TunnelState::Up).await;
     tokio::time::sleep_until(begun + Duration::from_millis(11_500)).await;
     sshd.run();
@@ -98,12 +116,7 @@ async fn g1_no_client_is_refused_while_the_ssh_server_is_away() {
 /// Killing the `ssh` process is noticed at once; the listener never closes.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_killed_ssh_process_is_replaced_behind_the_same_listener() {
-    let sshd = Sshd::start();
-    let server = Server::echo().await;
-    let port = free_port();
-    let target = Target::Ssh(sshd.target("127.0.0.1", server.port()));
-    let engine = over_ssh(&sshd, vec![forward("echo", port, target)]);
-    engine.serving("echo").await;
+    let (_sshd, _server, port, engine) = echo_over_ssh().await;
     let before = masters();
     assert_eq!(before.len(), 1);
     let mut events = engine.handle.events();
@@ -123,12 +136,7 @@ async fn a_killed_ssh_process_is_replaced_behind_the_same_listener() {
 /// that, and served again once it answers; a client of meanwhile is held.
 #[tokio::test(flavor = "multi_thread")]
 async fn g3_a_frozen_server_is_noticed_and_comes_back() {
-    let sshd = Sshd::start();
-    let server = Server::echo().await;
-    let port = free_port();
-    let target = Target::Ssh(sshd.target("127.0.0.1", server.port()));
-    let engine = over_ssh(&sshd, vec![forward("echo", port, target)]);
-    engine.serving("echo").await;
+    let (sshd, _server, port, engine) = echo_over_ssh().await;
     sshd.freeze();
     let noticed = engine.until_forward("echo", "notice", |f, _| f.tunnel.state != TunnelState::Up);
     timeout(Duration::from_secs(15), noticed).await.expect("not noticed within 15 s");
@@ -160,6 +168,26 @@ async fn a_refused_target_is_named_and_its_return_noticed() {
     assert_eq!(error.kind(), std::io::ErrorKind::ConnectionReset, "{error}");
     refusing.listen();
     engine.serving("echo").await;
+    engine.stop().await;
+}
+
+/// An unknown host key is a problem with its fingerprint; trusting it is all it takes.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_unknown_host_key_waits_for_trust() {
+    let sshd = Sshd::start();
+    sshd.forget_host_key();
+    let server = Server::echo().await;
+    let port = free_port();
+    let target = Target::Ssh(sshd.target("127.0.0.1", server.port()));
+    let engine = over_ssh(&sshd, vec![forward("echo", port, target)]);
+    let forward =
+        engine.until_forward("echo", "failed", |f, _| f.state == ForwardState::Failed).await;
+    let problem = forward.problem.unwrap();
+    assert_eq!(problem.code, Code::SshHostKeyUnknown);
+    assert!(problem.sentence.contains(&sshd.fingerprint()), "{problem}");
+    engine.handle.command(Command::TrustHostKey("echo".to_owned())).await.unwrap();
+    engine.serving("echo").await;
+    assert_eq!(echo(port, b"trusted").await.unwrap(), b"trusted");
     engine.stop().await;
 }
 
@@ -244,14 +272,17 @@ async fn g1_no_client_is_refused_while_a_pod_is_replaced() {
     let before = engine.serving("orders").await;
     assert_eq!(before.tunnel.path.as_deref(), Some("v4-ws"));
 
-    let begun = Instant::now();
-    let clients = tokio::spawn(connect_in_a_loop(port, begun + Duration::from_secs(8)));
+    let (begun, gate) = (Instant::now(), Arc::new(RwLock::new(())));
+    let end = begun + Duration::from_secs(8);
+    let clients = tokio::spawn(connect_in_a_loop(port, end, gate.clone()));
     // As a rollout does it: no longer ready, terminating, gone.
-    tokio::time::sleep_until(begun + Duration::from_millis(1_525)).await;
+    tokio::time::sleep_until(begun + Duration::from_millis(1_500)).await;
+    let quiet = gate.write().await;
     cluster.terminate("shop", "orders-old");
     let waiting = engine.until_forward("orders", "no pod", |f, _| f.problem.is_some()).await;
     assert_eq!(waiting.problem.map(|problem| problem.code), Some(Code::KubeNoReadyPod));
     cluster.delete_pod("shop", "orders-old");
+    drop(quiet);
     cluster.add_pod(pod("orders-new", &new).unready());
     tokio::time::sleep_until(begun + Duration::from_millis(5_500)).await;
     cluster.set_ready("shop", "orders-new", true);

@@ -77,6 +77,7 @@ pub fn start(options: Options) -> EngineHandle {
         clock,
         changed: changed.clone(),
         probes: Arc::new(Semaphore::new(PROBES)),
+        searches: Semaphore::new(1),
         drain: options.drain,
         wish: wished,
     });

@@ -62,6 +62,8 @@ pub(crate) struct Shared {
     pub(crate) clock: Clock,
     pub(crate) changed: Arc<Notify>,
     pub(crate) probes: Arc<Semaphore>,
+    /// One turn: searches for the owner of a busy port.
+    pub(crate) searches: Semaphore,
     pub(crate) drain: Duration,
     pub(crate) wish: watch::Receiver<Wish>,
 }
@@ -333,7 +335,8 @@ impl Supervisor {
             clock: self.shared.clock,
             changed: self.shared.changed.clone(),
         });
-        if let Some(kind) = self.port.bind(&self.spec, service, &self.shared) {
+        let bound = self.port.bind(&self.spec, service, &self.shared).await;
+        if let Some(kind) = bound {
             self.announce(kind).await;
         }
         self.report().await;

@@ -85,7 +85,44 @@ mod platform {
     }
 }
 
-#[cfg(not(target_os = "linux"))]
+#[cfg(target_os = "macos")]
+mod platform {
+    use super::Owner;
+    use std::process::Command;
+
+    /// macOS tells who listens only through its process library; `lsof` is part of the
+    /// system and asks that library.
+    pub(super) fn owner_of(port: u16) -> Option<Owner> {
+        let output = Command::new("/usr/sbin/lsof")
+            .args(["-nP", "-sTCP:LISTEN", "-Fpc"])
+            .arg(format!("-iTCP:{port}"))
+            .output()
+            .ok()?;
+        super::from_lsof(&String::from_utf8_lossy(&output.stdout))
+    }
+}
+
+/// The first process in the output of `lsof -Fpc`: a line `p<pid>`, then `c<name>`.
+#[cfg(any(target_os = "macos", test))]
+fn from_lsof(output: &str) -> Option<Owner> {
+    let pid = output.lines().find_map(|line| line.strip_prefix('p')?.parse().ok())?;
+    let name = output.lines().find_map(|line| line.strip_prefix('c')).map(str::to_owned);
+    Some(Owner { pid, name })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn reads_the_first_process_of_lsof() {
+        let owner = from_lsof("p812\ncpostgres\nf7\n");
+        assert_eq!(owner, Some(Owner { pid: 812, name: Some("postgres".to_owned()) }));
+        assert_eq!(from_lsof(""), None);
+    }
+}
+
+#[cfg(windows)]
 mod platform {
     use super::Owner;
     use netstat2::{

@@ -6,12 +6,13 @@ use crate::listener::{Acceptor, BindError, Listener, keep_alive};
 use crate::registry::Tasks;
 use localport_core::config::ForwardSpec;
 use localport_core::event::Kind;
-use localport_core::problem::Problem;
+use localport_core::problem::{Code, Problem};
 use localport_core::snapshot::ListenerState;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::mpsc;
+use tokio::task::spawn_blocking;
 use tokio::time::{Instant, sleep, sleep_until};
 use tokio_util::sync::CancellationToken;
 
@@ -49,7 +50,7 @@ impl Port {
     }
 
     /// Binds and accepts; gives what is worth announcing.
-    pub(super) fn bind(
+    pub(super) async fn bind(
         &mut self,
         spec: &ForwardSpec,
         service: Arc<Service>,
@@ -62,11 +63,11 @@ impl Port {
                 self.accept(listener, addresses, &service, spec, shared);
                 Some(Kind::Listening { local })
             }
-            Err(error) => self.conflict(&error),
+            Err(error) => self.conflict(error, shared).await,
         }
     }
 
-    fn conflict(&mut self, error: &BindError) -> Option<Kind> {
+    async fn conflict(&mut self, error: BindError, shared: &Arc<Shared>) -> Option<Kind> {
         let now = Instant::now();
         if let PortState::Conflict { problem, retry_at, named } = &mut self.state {
             *retry_at = now + CONFLICT_RETRY;
@@ -74,14 +75,14 @@ impl Port {
                 return None;
             }
             *named = now;
-            let current = error.problem();
+            let current = name(error, shared).await;
             if *problem == current {
                 return None;
             }
             *problem = current.clone();
             return Some(Kind::ListenerConflict { problem: current });
         }
-        let problem = error.problem();
+        let problem = name(error, shared).await;
         let retry_at = now + CONFLICT_RETRY;
         self.state = PortState::Conflict { problem: problem.clone(), retry_at, named: now };
         Some(Kind::ListenerConflict { problem })
@@ -210,6 +211,17 @@ impl Port {
         };
         bound.or(self.wanted.first()).map(ToString::to_string).unwrap_or_default()
     }
+}
+
+/// The problem in words. Who holds a port is found by reading what every process has
+/// open: beside the runtime, and one search at a time.
+async fn name(error: BindError, shared: &Arc<Shared>) -> Problem {
+    // Never closed; a closed one would only mean that nothing limits the searches.
+    let _turn = shared.searches.acquire().await.ok();
+    spawn_blocking(move || error.problem()).await.unwrap_or_else(|failed| {
+        let sentence = format!("The port cannot be bound, and asking why failed: {failed}");
+        Problem::new(Code::Internal, sentence, "Restart LocalPort if the port is free")
+    })
 }
 
 fn join(addresses: &[SocketAddr]) -> String {

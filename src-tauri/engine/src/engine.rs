@@ -35,6 +35,8 @@ const COALESCE_COUNTERS: Duration = Duration::from_millis(250);
 const TRAFFIC: Duration = Duration::from_secs(1);
 /// Probes under way at once; more would only queue at the hosts.
 const PROBES: usize = 64;
+/// Orders that wait for one supervisor before it counts as busy.
+const ORDERS: usize = 32;
 /// Reports taken in one go.
 const BATCH: usize = 256;
 /// Owner of the leases that outlive the engine: lock, control socket, its clients.
@@ -181,7 +183,7 @@ impl Engine {
             Target::Ssh(_) => ssh.clone(),
             Target::Kube(_) => kube.clone(),
         };
-        let (orders, orders_in) = mpsc::channel(16);
+        let (orders, orders_in) = mpsc::channel(ORDERS);
         let counters = Arc::new(Counters::default());
         self.board.adopt(counters.clone());
         let enabled = spec.enabled;
@@ -257,10 +259,15 @@ impl Engine {
             Command::CancelQuit => return self.call_off(),
         };
         let indices = self.board.select(&selector)?;
+        // Asked of all before any is told: a refused command has done nothing.
+        let busy = |index: &&usize| self.orders[**index].capacity() == 0;
+        if let Some(index) = indices.iter().find(busy) {
+            let sentence = format!("`{}` is busy with earlier commands", self.board.name(*index));
+            return Err(Refusal::NotNow { sentence });
+        }
         for index in &indices {
-            self.orders[*index].try_send(order).map_err(|_| Refusal::NotNow {
-                sentence: format!("`{}` is busy with earlier commands", self.board.name(*index)),
-            })?;
+            // There is room; a supervisor that is gone ends with the engine.
+            let _ = self.orders[*index].try_send(order);
         }
         let forwards = indices.iter().map(|index| self.board.name(*index).to_owned()).collect();
         Ok(Done { forwards, message: None })

@@ -112,7 +112,9 @@ fn a_client_that_lags_is_told_and_goes_on() {
     };
     while oldest() < 10 {
         for verb in ["stop", "start"] {
-            assert_eq!(sandbox.http(&format!("POST /v1/{verb}"), "\"all\"").status, 200);
+            let answer = sandbox.http(&format!("POST /v1/{verb}"), "\"all\"");
+            // Faster than a forward can follow, a command is refused whole.
+            assert!([200, 409].contains(&answer.status), "{}", answer.status);
         }
     }
     let mut stream = sandbox.follow("/v1/events", "last-event-id: 1\r\n");

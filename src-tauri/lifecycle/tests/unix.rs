@@ -32,8 +32,9 @@ fn set_handler(signal: i32, handler: usize) {
 }
 
 fn raise(signal: i32) {
+    // To this thread, so that the handler has run when the call returns.
     // SAFETY: signals this process, which handles it.
-    assert_eq!(unsafe { libc::kill(libc::getpid(), signal) }, 0);
+    assert_eq!(unsafe { libc::raise(signal) }, 0);
 }
 
 async fn next(watch: &mut localport_lifecycle::Watch) -> LifecycleEvent {

@@ -15,6 +15,10 @@ use std::time::Duration;
 /// spare a host that counts failed logins, short enough to notice the mending.
 pub const PERSON_RETRY: Duration = Duration::from_secs(60);
 
+/// How long a client that is held waits for the next attempt at most: a person sits
+/// before it, while a backoff of up to 15 s is meant for forwards that nobody uses.
+pub const EAGER: Duration = Duration::from_secs(1);
+
 /// Where a forward is in its life. A variant holds only what is true in it.
 #[derive(Clone, Debug, PartialEq)]
 pub enum State {
@@ -90,6 +94,8 @@ pub enum Input {
     RetryNow,
     /// The time an output asked for has come.
     Due,
+    /// A client is held.
+    Wanted,
     /// The attempt led to a session.
     Opened {
         /// Whose it is.
@@ -186,6 +192,11 @@ pub fn step(state: State, input: Input, on: Conditions<'_>) -> (State, Vec<Outpu
 
         // Waiting for the next attempt. A person's click and a start of what waits
         // spend no attempt of the restart policy.
+        // Attempts that are counted are not spent faster for it.
+        (BackingOff { until, problem, .. }, Input::Wanted) if on.policy.max_attempts.is_none() => {
+            let until = until.min(on.now + EAGER);
+            (BackingOff { attempt, until, problem }, vec![Output::WakeAt(until)])
+        }
         (BackingOff { problem, .. }, Input::Due) => open(attempt, Some(problem)),
         (Failed { problem, until: Some(_), .. }, Input::Due) => open(attempt, Some(problem)),
         (BackingOff { problem, .. } | Failed { problem, .. }, Input::RetryNow | Input::Start) => {
@@ -343,6 +354,7 @@ impl Input {
             | Input::Restart
             | Input::RetryNow
             | Input::Due
+            | Input::Wanted
             | Input::Drained => None,
         }
     }
@@ -391,6 +403,25 @@ mod tests {
         assert_eq!(outputs, [Output::Close, Output::WakeAt(until)]);
         assert_eq!(state.retry_at(), Some(until));
         assert_eq!(state.tunnel(), TunnelState::Down);
+    }
+
+    #[test]
+    fn a_held_client_shortens_the_wait_and_nothing_else() {
+        let lose = |generation| Input::OpenFailed { generation, problem: away() };
+        let mut inputs = vec![Input::Start, lose(1)];
+        for generation in 2..=6 {
+            inputs.extend([Input::Due, lose(generation)]);
+        }
+        let (state, _) = run(inputs.clone());
+        assert_eq!(state.retry_at(), Some(NOW + Duration::from_secs(15)));
+        inputs.push(Input::Wanted);
+        let (state, outputs) = run(inputs);
+        assert_eq!(outputs, [Output::WakeAt(NOW + EAGER)]);
+        assert_eq!(state.attempt().unproved, 6);
+
+        let refused = [Input::Start, Input::OpenFailed { generation: 1, problem: refused() }];
+        let (state, outputs) = run(refused.into_iter().chain([Input::Wanted]));
+        assert_eq!((state.retry_at(), outputs), (Some(NOW + PERSON_RETRY), vec![]));
     }
 
     #[test]
@@ -471,6 +502,7 @@ mod tests {
             Just(Input::Restart),
             Just(Input::RetryNow),
             Just(Input::Due),
+            Just(Input::Wanted),
             Just(Input::Drained),
             (0..6u64).prop_map(|generation| Input::Opened { generation }),
             (0..6u64).prop_map(|generation| Input::OpenFailed { generation, problem: away() }),

@@ -33,6 +33,8 @@ pub(crate) struct Live {
 /// What a client learnt.
 #[derive(Debug)]
 pub(crate) enum Evidence {
+    /// A client waits for a session.
+    Held,
     /// The target's first byte came back.
     Answered { generation: u64 },
     /// The target said no.
@@ -92,6 +94,9 @@ impl Service {
 
     async fn hold(&self, off: &CancellationToken) -> Result<(Live, Connection), Denied> {
         let _held = self.count(&self.counters.held);
+        if self.sessions.borrow().is_none() {
+            self.tell(Evidence::Held);
+        }
         let deadline = Instant::now() + self.hold;
         let dialled = timeout_at(deadline, self.dial());
         match off.run_until_cancelled(dialled).await {

@@ -22,6 +22,7 @@ use localport_core::time::Timestamp;
 use port::Port;
 use std::hash::{BuildHasher, Hasher, RandomState};
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 use tokio::sync::{Notify, Semaphore, mpsc, watch};
 use tokio::time::sleep_until;
@@ -252,6 +253,7 @@ impl Supervisor {
 
     async fn weigh(&mut self, evidence: Evidence) {
         match evidence {
+            Evidence::Held => self.apply(Input::Wanted).await,
             Evidence::Answered { generation } => self.proved(generation).await,
             Evidence::Refused { generation, problem } => {
                 self.disproved(generation, problem).await;
@@ -292,13 +294,12 @@ impl Supervisor {
     }
 
     async fn apply(&mut self, input: Input) {
-        let policy = self.spec.restart_policy.as_ref().unwrap_or(&RestartPolicy::PATIENT);
-        let conditions = Conditions { now: self.shared.clock.now(), policy, jitter: jitter() };
         let before = self.state.name();
-        let (state, outputs) = step(std::mem::take(&mut self.state), input, conditions);
-        self.state = state;
-        for output in outputs {
-            self.perform(output).await;
+        self.decide(input).await;
+        let waiting = matches!(self.state, State::BackingOff { .. });
+        if waiting && self.counters.held.load(Ordering::Relaxed) > 0 {
+            // Those who were held before this failure are held still.
+            self.decide(Input::Wanted).await;
         }
         if self.state.retry_at().is_some() && self.mending.is_none() {
             self.mending = self.state.problem().map(|problem| Mending::watch(self, problem));
@@ -310,6 +311,16 @@ impl Supervisor {
             self.announce(Kind::State { from: before, to: after, problem }).await;
         }
         self.report().await;
+    }
+
+    async fn decide(&mut self, input: Input) {
+        let policy = self.spec.restart_policy.as_ref().unwrap_or(&RestartPolicy::PATIENT);
+        let conditions = Conditions { now: self.shared.clock.now(), policy, jitter: jitter() };
+        let (state, outputs) = step(std::mem::take(&mut self.state), input, conditions);
+        self.state = state;
+        for output in outputs {
+            self.perform(output).await;
+        }
     }
 
     async fn perform(&mut self, output: Output) {

@@ -21,6 +21,15 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
+/// A client with an open connection through `port` that has carried bytes both ways.
+async fn open(port: u16) -> TcpStream {
+    let mut client = TcpStream::connect(("127.0.0.1", port)).await.unwrap();
+    let mut got = [0; 5];
+    client.write_all(b"first").await.unwrap();
+    client.read_exact(&mut got).await.unwrap();
+    client
+}
+
 /// G1: held while there is no session, then served; the listener never closes.
 #[tokio::test]
 async fn g1_a_client_is_held_while_the_far_side_is_away_and_then_served() {
@@ -152,10 +161,8 @@ async fn quitting_drains_open_connections_and_names_what_it_cuts() {
     let port = free_port();
     let running = engine(&adapter, vec![spec("orders", port)], Duration::from_secs(5));
     until(&running, "serving", |s| first(s, |f| f.word(s.at) == "serving")).await;
-    let mut client = TcpStream::connect(("127.0.0.1", port)).await.unwrap();
-    client.write_all(b"first").await.unwrap();
+    let mut client = open(port).await;
     let mut got = [0; 5];
-    client.read_exact(&mut got).await.unwrap();
     running.quit();
     until(&running, "a closed listener", |s| {
         first(s, |f| f.state == ForwardState::Stopping && f.listener.state == ListenerState::Closed)
@@ -171,9 +178,7 @@ async fn quitting_drains_open_connections_and_names_what_it_cuts() {
 
     let running = engine(&adapter, vec![spec("orders", port)], Duration::from_millis(100));
     until(&running, "serving", |s| first(s, |f| f.word(s.at) == "serving")).await;
-    let mut client = TcpStream::connect(("127.0.0.1", port)).await.unwrap();
-    client.write_all(b"first").await.unwrap();
-    client.read_exact(&mut got).await.unwrap();
+    let mut client = open(port).await;
     running.quit();
     let stopped = timeout(DEADLINE, running.stopped()).await.unwrap();
     assert_eq!(stopped.forced, ["1 open connections of orders"]);
@@ -265,10 +270,8 @@ async fn s8_3_a_quit_can_be_called_off() {
     let forwards = vec![spec("orders", on), switched_off];
     let engine = engine(&adapter, forwards, Duration::from_secs(5));
     until(&engine, "serving", |s| first(s, |f| f.word(s.at) == "serving")).await;
-    let mut client = TcpStream::connect(("127.0.0.1", on)).await.unwrap();
+    let mut client = open(on).await;
     let mut got = [0; 5];
-    client.write_all(b"first").await.unwrap();
-    client.read_exact(&mut got).await.unwrap();
     assert!(engine.command(Command::CancelQuit).await.is_err(), "nothing was ending");
 
     engine.quit();
@@ -302,10 +305,8 @@ async fn s1_2_many_requests_are_one_and_a_hurry_cuts() {
     let port = free_port();
     let engine = engine(&adapter, vec![spec("orders", port)], Duration::from_secs(60));
     until(&engine, "serving", |s| first(s, |f| f.word(s.at) == "serving")).await;
-    let mut client = TcpStream::connect(("127.0.0.1", port)).await.unwrap();
+    let mut client = open(port).await;
     let mut got = [0; 5];
-    client.write_all(b"first").await.unwrap();
-    client.read_exact(&mut got).await.unwrap();
     for _ in 0..10_000 {
         engine.quit();
     }
@@ -338,10 +339,8 @@ async fn s8_2_a_deadline_shortens_the_end() {
     let port = free_port();
     let engine = engine(&adapter, vec![spec("orders", port)], Duration::from_secs(60));
     until(&engine, "serving", |s| first(s, |f| f.word(s.at) == "serving")).await;
-    let mut client = TcpStream::connect(("127.0.0.1", port)).await.unwrap();
+    let mut client = open(port).await;
     let mut got = [0; 5];
-    client.write_all(b"first").await.unwrap();
-    client.read_exact(&mut got).await.unwrap();
     engine.quit();
     engine.quit_within(Duration::from_millis(1_300));
     let stopped = timeout(DEADLINE, engine.stopped()).await.unwrap();

@@ -4,6 +4,7 @@
 //! Receives the socket's path; emits a stream that carries the SSH connection protocol,
 //! or the answer to one request.
 
+use super::wire::{self, put_string};
 use bytes::{Buf, BufMut, BytesMut};
 use rustix::net::{SendAncillaryBuffer, SendAncillaryMessage, SendFlags};
 use std::io::{self, IoSlice};
@@ -152,18 +153,11 @@ async fn send_descriptor(stream: &UnixStream, descriptor: &impl AsFd) -> io::Res
 }
 
 fn packet(out: &mut BytesMut, kind: u32, body: impl FnOnce(&mut BytesMut)) {
-    let start = out.len();
-    out.put_u32(0);
-    out.put_u32(kind);
-    out.put_u32(REQUEST_ID);
-    body(out);
-    let length = u32::try_from(out.len() - start - 4).unwrap_or(u32::MAX);
-    out[start..start + 4].copy_from_slice(&length.to_be_bytes());
-}
-
-fn put_string(out: &mut BytesMut, bytes: &[u8]) {
-    out.put_u32(u32::try_from(bytes.len()).unwrap_or(u32::MAX));
-    out.put_slice(bytes);
+    wire::sized(out, |out| {
+        out.put_u32(kind);
+        out.put_u32(REQUEST_ID);
+        body(out);
+    });
 }
 
 fn unexpected(kind: u32) -> io::Error {

@@ -170,16 +170,24 @@ fn open_head(out: &mut BytesMut, kind: &[u8], id: u32, window: u32) {
 }
 
 fn frame(out: &mut BytesMut, kind: u8, body: impl FnOnce(&mut BytesMut)) {
+    sized(out, |out| {
+        out.put_u8(0);
+        out.put_u8(kind);
+        body(out);
+    });
+}
+
+/// Writes what `body` writes, with its length in front.
+pub(super) fn sized(out: &mut BytesMut, body: impl FnOnce(&mut BytesMut)) {
     let start = out.len();
     out.put_u32(0);
-    out.put_u8(0);
-    out.put_u8(kind);
     body(out);
     let length = u32::try_from(out.len() - start - 4).unwrap_or(u32::MAX);
     out[start..start + 4].copy_from_slice(&length.to_be_bytes());
 }
 
-fn put_string(out: &mut BytesMut, bytes: &[u8]) {
+/// Writes a string with its length in front.
+pub(super) fn put_string(out: &mut BytesMut, bytes: &[u8]) {
     out.put_u32(u32::try_from(bytes.len()).unwrap_or(u32::MAX));
     out.put_slice(bytes);
 }

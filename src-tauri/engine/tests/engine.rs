@@ -305,8 +305,7 @@ async fn s1_2_many_requests_are_one_and_a_hurry_cuts() {
     let port = free_port();
     let engine = engine(&adapter, vec![spec("orders", port)], Duration::from_secs(60));
     until(&engine, "serving", |s| first(s, |f| f.word(s.at) == "serving")).await;
-    let mut client = open(port).await;
-    let mut got = [0; 5];
+    let _client = open(port).await;
     for _ in 0..10_000 {
         engine.quit();
     }
@@ -339,8 +338,7 @@ async fn s8_2_a_deadline_shortens_the_end() {
     let port = free_port();
     let engine = engine(&adapter, vec![spec("orders", port)], Duration::from_secs(60));
     until(&engine, "serving", |s| first(s, |f| f.word(s.at) == "serving")).await;
-    let mut client = open(port).await;
-    let mut got = [0; 5];
+    let _client = open(port).await;
     engine.quit();
     engine.quit_within(Duration::from_millis(1_300));
     let stopped = timeout(DEADLINE, engine.stopped()).await.unwrap();

@@ -13,7 +13,7 @@ use crate::registry::Tasks;
 use bytes::{Buf, BytesMut};
 use localport_core::problem::Problem;
 use std::collections::{HashMap, VecDeque};
-use std::io;
+use std::io::{self, IoSlice};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
@@ -22,9 +22,9 @@ use tokio::net::UnixStream;
 use tokio::sync::{Notify, oneshot, watch};
 use tokio::time::Instant;
 
-/// Data that may wait for the master, in bytes: enough for a full write while the next
-/// is gathered, little enough that a keystroke does not queue behind much.
-const OUTBOX: usize = 256 * 1024;
+/// Frames of data written in one call: at OpenSSH's 32 KiB each, what a relay's large
+/// buffer holds.
+const BATCH: usize = 8;
 
 /// Bytes asked for in one read from the master.
 const READ: usize = 256 * 1024;
@@ -165,8 +165,10 @@ impl Shared {
         self.push(&mut outbox);
     }
 
-    /// Sends what there is room for of `bytes`, in frames of at most `max_packet`, and
-    /// gives how much that was; waits while the way out is full.
+    /// Sends what the socket takes of `bytes`, in frames of at most `max_packet`, and gives
+    /// how much that was; waits while earlier bytes are still on their way. Data goes from
+    /// the caller's buffer to the socket: only the rest of a frame that was cut short is
+    /// kept, so a keystroke never queues behind more than one frame.
     pub(super) fn poll_send(
         &self,
         context: &mut Context<'_>,
@@ -175,17 +177,34 @@ impl Shared {
         max_packet: usize,
     ) -> Poll<usize> {
         let mut outbox = lock(&self.outbox);
-        let room = OUTBOX.saturating_sub(outbox.bytes.len());
-        if room == 0 {
+        self.push(&mut outbox);
+        if !outbox.bytes.is_empty() {
             outbox.waiting.push_back(context.waker().clone());
             return Poll::Pending;
         }
-        let taken = &bytes[..bytes.len().min(room)];
-        for piece in taken.chunks(max_packet.max(1)) {
-            wire::data(&mut outbox.bytes, remote, piece);
+        let pieces: Vec<&[u8]> = bytes.chunks(max_packet.max(1)).take(BATCH).collect();
+        let heads: Vec<_> = pieces.iter().map(|piece| wire::data_head(remote, piece)).collect();
+        let slices: Vec<IoSlice<'_>> = heads
+            .iter()
+            .zip(&pieces)
+            .flat_map(|(head, piece)| [IoSlice::new(head), IoSlice::new(piece)])
+            .collect();
+        // Full, or broken, which the reader learns as well: the first frame waits whole.
+        let mut written = self.socket.try_write_vectored(&slices).unwrap_or(0);
+        let mut taken = 0;
+        for (head, piece) in heads.iter().zip(&pieces) {
+            taken += piece.len();
+            let frame = head.len() + piece.len();
+            if written >= frame {
+                written -= frame;
+                continue;
+            }
+            outbox.bytes.extend_from_slice(&head[written.min(head.len())..]);
+            outbox.bytes.extend_from_slice(&piece[written.saturating_sub(head.len())..]);
+            self.outgoing.notify_one();
+            break;
         }
-        self.push(&mut outbox);
-        Poll::Ready(taken.len())
+        Poll::Ready(taken)
     }
 
     /// The connection's round trip as far as it is known; none before the first answer.

@@ -143,11 +143,19 @@ pub(super) fn window(out: &mut BytesMut, remote: u32, more: u32) {
     });
 }
 
-pub(super) fn data(out: &mut BytesMut, remote: u32, bytes: &[u8]) {
-    frame(out, DATA, |out| {
-        out.put_u32(remote);
-        put_string(out, bytes);
-    });
+/// Bytes in front of a frame's data: length, padding, kind, channel, length of the data.
+const DATA_HEAD: usize = 4 + 1 + 1 + 4 + 4;
+
+/// What stands in front of `bytes` in a frame of data.
+pub(super) fn data_head(remote: u32, bytes: &[u8]) -> [u8; DATA_HEAD] {
+    let length = u32::try_from(bytes.len()).unwrap_or(u32::MAX);
+    let frame = length.saturating_add(DATA_HEAD as u32 - 4);
+    let mut head = [0; DATA_HEAD];
+    head[0..4].copy_from_slice(&frame.to_be_bytes());
+    head[5] = DATA;
+    head[6..10].copy_from_slice(&remote.to_be_bytes());
+    head[10..14].copy_from_slice(&length.to_be_bytes());
+    head
 }
 
 pub(super) fn eof(out: &mut BytesMut, remote: u32) {
@@ -223,7 +231,8 @@ mod tests {
     #[test]
     fn data_comes_back_as_it_went() {
         let mut out = BytesMut::new();
-        data(&mut out, 7, b"hello");
+        out.put_slice(&data_head(7, b"hello"));
+        out.put_slice(b"hello");
         assert_eq!(frame_length(&out), Ok(Some(out.len())));
         assert_eq!(frame_length(&out[..out.len() - 1]), Ok(None));
         assert_eq!(parse(&out), Ok(Message::Data { id: 7, bytes: b"hello" }));

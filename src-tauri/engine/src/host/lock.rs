@@ -83,7 +83,7 @@ impl Lock {
         let file = open(&path).map_err(failed)?;
         match file.try_lock() {
             Ok(()) => {}
-            Err(TryLockError::WouldBlock) => return Err(holder(home)),
+            Err(TryLockError::WouldBlock) => outwait(&file, home)?,
             Err(TryLockError::Error(source)) => return Err(failed(source)),
         }
         let owner = Owner {
@@ -134,19 +134,24 @@ fn write(path: &Path, owner: &Owner) -> io::Result<()> {
     fs::rename(&draft, path)
 }
 
-/// Who holds the lock of `home`. The account of a host that crashed is still there
-/// when the next one holds the lock, so a named process must be the living one.
-fn holder(home: &Home) -> HostError {
+/// Takes a lock that was held a moment ago, or says who holds it. The account of a host
+/// that crashed is still there when the next one holds the lock, so a named process must
+/// be the living one. A crash may leave the lock with a child that was just being
+/// started: it falls when that child has become `ssh`, or has ended.
+fn outwait(file: &File, home: &Home) -> Result<(), HostError> {
     for _ in 0..ACCOUNT_TRIES {
         let owner = fs::read(account(home))
             .ok()
             .and_then(|bytes| serde_json::from_slice::<Owner>(&bytes).ok());
         if let Some(owner) = owner.filter(|owner| is_alive(owner.pid)) {
-            return HostError::AlreadyRunning(owner);
+            return Err(HostError::AlreadyRunning(owner));
         }
         thread::sleep(ACCOUNT_PAUSE);
+        if file.try_lock().is_ok() {
+            return Ok(());
+        }
     }
-    HostError::LockHeld { path: home.lock() }
+    Err(HostError::LockHeld { path: home.lock() })
 }
 
 #[cfg(unix)]
@@ -189,6 +194,22 @@ mod tests {
         lock.release();
         assert!(!account(&home).exists());
         Lock::take(&home, Role::Headless).unwrap();
+    }
+
+    /// G5: what a crash left holding the lock for a moment does not fail the next start.
+    #[test]
+    fn g5_a_lock_that_falls_in_a_moment_is_waited_for() {
+        let dir = tempfile::tempdir().unwrap();
+        let home = home(&dir);
+        let held = open(&home.lock()).unwrap();
+        held.try_lock().unwrap();
+        let start = {
+            let home = home.clone();
+            thread::spawn(move || Lock::take(&home, Role::Headless).map(|(_, owner)| owner))
+        };
+        thread::sleep(ACCOUNT_PAUSE * 3);
+        drop(held);
+        assert_eq!(start.join().unwrap().unwrap().pid, std::process::id());
     }
 
     #[test]

@@ -179,7 +179,10 @@ impl Shared {
         let mut outbox = lock(&self.outbox);
         self.push(&mut outbox);
         if !outbox.bytes.is_empty() {
-            outbox.waiting.push_back(context.waker().clone());
+            let waker = context.waker();
+            if !outbox.waiting.iter().any(|waiting| waiting.will_wake(waker)) {
+                outbox.waiting.push_back(waker.clone());
+            }
             return Poll::Pending;
         }
         let pieces: Vec<&[u8]> = bytes.chunks(max_packet.max(1)).take(BATCH).collect();
@@ -227,6 +230,11 @@ impl Shared {
                     return;
                 }
             }
+        }
+        // Whoever empties the way out tells those who wait for it: the writing task may
+        // find nothing left to do.
+        for waker in outbox.waiting.drain(..) {
+            waker.wake();
         }
     }
 

@@ -8,6 +8,7 @@ use crate::desktop;
 use crate::ending::Ending;
 use crate::surface::tauri::TauriSurface;
 use crate::surface::{Action, Surface};
+use localport_core::shutdown::Reason;
 use localport_engine::handle::EngineHandle;
 use localport_engine::host::RunningHost;
 use localport_engine::registry::{Registry, Tasks};
@@ -45,7 +46,7 @@ pub(crate) fn run(runtime: &Runtime, host: RunningHost, opening: Opening) -> tau
     let app = match built {
         Ok(app) => app,
         Err(error) => {
-            runtime.block_on(host.stop());
+            runtime.block_on(host.stop(Reason::Failure));
             return Err(error);
         }
     };
@@ -118,7 +119,7 @@ impl Shell {
             None => api.prevent_exit(),
             Some(_) if self.ending.code().is_none() => {
                 api.prevent_exit();
-                self.ending.begin(&self.engine);
+                self.ending.begin(&self.engine, Reason::Person);
             }
             Some(_) => {}
         }

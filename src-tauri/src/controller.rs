@@ -8,6 +8,7 @@ use crate::surface::{Action, Surface};
 use crate::tray;
 use localport_core::command::{Command, Selector};
 use localport_core::lifecycle::LifecycleEvent;
+use localport_core::shutdown::Reason;
 use localport_core::snapshot::{Forward, Snapshot, Standing};
 use localport_engine::handle::EngineHandle;
 use localport_engine::registry::Tasks;
@@ -101,11 +102,18 @@ impl<S: Surface> Controller<S> {
         match event {
             LifecycleEvent::QuitRequested { source } => {
                 tracing::info!(?source, "asked to quit");
-                self.ending.begin(&self.engine);
+                self.ending.begin(&self.engine, source.into());
             }
             LifecycleEvent::ReloadRequested => {
                 tracing::info!("the configuration is read again at the next start");
             }
+            LifecycleEvent::SessionEnding { end, within } => {
+                self.engine.quit_within(end.into(), within);
+            }
+            LifecycleEvent::SessionEndCancelled
+            | LifecycleEvent::WillSleep { .. }
+            | LifecycleEvent::DidWake { .. }
+            | LifecycleEvent::NetworkChanged => {}
         }
     }
 
@@ -131,10 +139,10 @@ impl<S: Surface> Controller<S> {
             Action::WindowClosed => {
                 // Without a tray the window is all there is of LocalPort.
                 if !self.surface.has_tray().await {
-                    self.ending.begin(&self.engine);
+                    self.ending.begin(&self.engine, Reason::Person);
                 }
             }
-            Action::Quit => self.ending.begin(&self.engine),
+            Action::Quit => self.ending.begin(&self.engine, Reason::Person),
         }
     }
 

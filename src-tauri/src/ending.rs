@@ -3,7 +3,9 @@
 //!
 //! Receives requests to quit and the engine's report; emits the exit code.
 
-use localport_engine::handle::{EngineHandle, Stopped};
+use localport_core::receipt::Receipt;
+use localport_core::shutdown::Reason;
+use localport_engine::handle::EngineHandle;
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -32,13 +34,13 @@ impl Ending {
     }
 
     /// Begins the end. Asking twice is asking once.
-    pub(crate) fn begin(&self, engine: &EngineHandle) {
-        engine.quit();
+    pub(crate) fn begin(&self, engine: &EngineHandle, reason: Reason) {
+        engine.quit(reason);
     }
 
     /// Everything is released, or is known not to be.
-    pub(crate) fn finish(&self, stopped: &Stopped) -> i32 {
-        let code = if stopped.forced.is_empty() && stopped.left.is_empty() { 0 } else { FORCED };
+    pub(crate) fn finish(&self, stopped: &Receipt) -> i32 {
+        let code = if stopped.is_clean() { 0 } else { FORCED };
         *self.lock() = Some(code);
         self.finished.notify_all();
         code
@@ -53,7 +55,7 @@ impl Ending {
     /// and waits for it, as long as the platform allows. Must not be called where the
     /// end itself needs this thread.
     pub(crate) fn drain_blocking(&self, engine: &EngineHandle) {
-        engine.quit_within(LAST_EVENT_BUDGET - LAST_EVENT_RESERVE);
+        engine.quit_within(Reason::Logout, LAST_EVENT_BUDGET - LAST_EVENT_RESERVE);
         let code = self.lock();
         let waited = self
             .finished
@@ -72,12 +74,18 @@ impl Ending {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use localport_core::receipt::Held;
+    use localport_core::resource::LeaseKind;
+
+    fn held(kind: LeaseKind) -> Held {
+        Held { kind, name: "planted".to_owned(), owner: "orders".to_owned() }
+    }
 
     #[test]
     fn what_was_forced_is_told_by_the_code() {
-        let clean = Stopped { took_ms: 3, ..Stopped::default() };
-        let forced = Stopped { forced: vec!["client".to_owned()], ..Stopped::default() };
-        let left = Stopped { left: vec!["ssh".to_owned()], ..Stopped::default() };
+        let clean = Receipt { took_ms: 3, ..Receipt::default() };
+        let forced = Receipt { forced: vec![held(LeaseKind::Connection)], ..Receipt::default() };
+        let left = Receipt { left: vec![held(LeaseKind::Child)], ..Receipt::default() };
         for (stopped, code) in [(clean, 0), (forced, 3), (left, 3)] {
             let ending = Ending::new();
             assert_eq!(ending.code(), None);

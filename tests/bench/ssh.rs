@@ -67,7 +67,7 @@ fn serve(config: &str, login: &str, ports: &[&str]) {
         println!("serving");
         let end = tokio::task::spawn_blocking(|| std::io::stdin().read_to_end(&mut Vec::new()));
         let _ = end.await;
-        engine.handle.quit();
+        engine.handle.quit(localport_core::shutdown::Reason::Person);
         engine.handle.stopped().await;
     });
 }

@@ -2,12 +2,14 @@
 //! announces.
 
 use localport_core::config::{Config, DEFAULT_HOLD, ForwardSpec, Target};
+use localport_core::receipt::Receipt;
+use localport_core::shutdown::Reason;
 use localport_core::snapshot::{Forward, Snapshot};
 use localport_engine::adapter::Adapter;
 use localport_engine::adapter::kube::{KubeAdapter, Options as KubeOptions};
 use localport_engine::adapter::ssh::{SshAdapter, SshOptions};
 use localport_engine::engine::{self, Options};
-use localport_engine::handle::{EngineHandle, Stopped};
+use localport_engine::handle::EngineHandle;
 use localport_engine::home::Home;
 use localport_engine::registry::Registry;
 use std::io;
@@ -86,8 +88,8 @@ impl Engine {
     }
 
     /// Quits and expects nothing forced, nothing left.
-    pub async fn stop(self) -> Stopped {
-        self.handle.quit();
+    pub async fn stop(self) -> Receipt {
+        self.handle.quit(Reason::Person);
         let stopped = timeout(DEADLINE, self.handle.stopped()).await.unwrap();
         assert!(stopped.forced.is_empty() && stopped.left.is_empty(), "{stopped:?}");
         drop(self.home);

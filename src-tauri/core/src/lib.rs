@@ -14,6 +14,8 @@ pub mod forward;
 pub mod kube;
 pub mod lifecycle;
 pub mod problem;
+pub mod receipt;
+pub mod resource;
 pub mod shutdown;
 pub mod snapshot;
 pub mod status;

@@ -1,5 +1,7 @@
 //! Owns what the operating system may tell LocalPort, in neutral words.
 
+use std::time::Duration;
+
 /// What the operating system or a person at a terminal asked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum LifecycleEvent {
@@ -10,6 +12,27 @@ pub enum LifecycleEvent {
     },
     /// Read the configuration again (HUP in the headless host).
     ReloadRequested,
+    /// The login session or the machine ends; the process may be gone after `within`.
+    SessionEnding {
+        /// Which of the two.
+        end: SessionEnd,
+        /// Time that is left.
+        within: Duration,
+    },
+    /// The end of the session was called off.
+    SessionEndCancelled,
+    /// The machine is about to sleep, at the latest after `within`.
+    WillSleep {
+        /// Time that is left.
+        within: Duration,
+    },
+    /// The machine woke up, or the clock shows that it must have slept.
+    DidWake {
+        /// How long it slept, where that is known.
+        slept: Option<Duration>,
+    },
+    /// Addresses, routes or the default network changed.
+    NetworkChanged,
 }
 
 /// Who asked for the end.
@@ -21,4 +44,15 @@ pub enum QuitSource {
     Terminate,
     /// The terminal or console went away.
     Hangup,
+    /// The display that the app draws on went away.
+    DisplayLost,
+}
+
+/// What of the session ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SessionEnd {
+    /// The user logs out.
+    Logout,
+    /// The machine goes down or starts again.
+    Shutdown,
 }

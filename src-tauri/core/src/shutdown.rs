@@ -4,6 +4,7 @@
 //! time; emits the next state and what the engine has to do. Every stage ends early when
 //! it has nothing left. A request may shorten the end, never lengthen it.
 
+use crate::lifecycle::{QuitSource, SessionEnd};
 use crate::time::Timestamp;
 use serde::{Deserialize, Serialize};
 use std::fmt::Write as _;
@@ -12,6 +13,62 @@ use std::time::Duration;
 /// What is kept of a short deadline for cutting and cleaning, so that waiting for open
 /// connections cannot use all of it.
 const RESERVE: Duration = Duration::from_secs(1);
+
+/// Who or what asked for the end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "bindings", derive(ts_rs::TS))]
+#[serde(rename_all = "snake_case")]
+pub enum Reason {
+    /// A person at the terminal, in the tray or in the window.
+    Person,
+    /// A program over the control API, `localport quit` among them.
+    Api,
+    /// Another process or the service manager (TERM).
+    Terminate,
+    /// The terminal, the console or the display went away.
+    Hangup,
+    /// The user logs out.
+    Logout,
+    /// The machine goes down or starts again.
+    SystemShutdown,
+    /// Something in LocalPort failed.
+    Failure,
+}
+
+impl Reason {
+    /// Why LocalPort ended, as the rest of a sentence that begins with it.
+    #[must_use]
+    pub fn sentence(self) -> &'static str {
+        match self {
+            Reason::Person => "was asked to quit",
+            Reason::Api => "was asked to quit over the control API",
+            Reason::Terminate => "was told to end by the system or another process",
+            Reason::Hangup => "lost its terminal or display",
+            Reason::Logout => "ended with the login session",
+            Reason::SystemShutdown => "ended with the machine",
+            Reason::Failure => "failed",
+        }
+    }
+}
+
+impl From<QuitSource> for Reason {
+    fn from(source: QuitSource) -> Self {
+        match source {
+            QuitSource::Terminal => Reason::Person,
+            QuitSource::Terminate => Reason::Terminate,
+            QuitSource::Hangup | QuitSource::DisplayLost => Reason::Hangup,
+        }
+    }
+}
+
+impl From<SessionEnd> for Reason {
+    fn from(end: SessionEnd) -> Self {
+        match end {
+            SessionEnd::Logout => Reason::Logout,
+            SessionEnd::Shutdown => Reason::SystemShutdown,
+        }
+    }
+}
 
 /// A stage of the end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]

@@ -16,7 +16,7 @@ mod streams;
 mod transport;
 
 use crate::engine::HOST;
-use crate::handle::{EngineHandle, Stopped};
+use crate::handle::EngineHandle;
 use crate::home::Home;
 use crate::host::HostError;
 use crate::logs::Logs;
@@ -26,6 +26,7 @@ use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper::{Request, Response};
 use hyper_util::rt::{TokioIo, TokioTimer};
+use localport_core::receipt::Receipt;
 use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
@@ -52,7 +53,7 @@ pub(crate) struct Api {
     /// Only the desktop app has a window.
     pub(crate) open_window: Option<mpsc::Sender<()>>,
     /// Set when the host has released everything and a new one may start.
-    pub(crate) released: watch::Receiver<Option<Stopped>>,
+    pub(crate) released: watch::Receiver<Option<Receipt>>,
 }
 
 /// What every request sees.

@@ -7,7 +7,7 @@ pub(crate) mod board;
 mod ending;
 
 use crate::adapter::Adapter;
-use crate::handle::{Ask, Clock, EngineHandle, HISTORY, Request, Stopped};
+use crate::handle::{Ask, Clock, EngineHandle, HISTORY, Request};
 use crate::registry::{Registry, Tasks};
 use crate::relay::Counters;
 use crate::supervisor::{Order, Report, Shared, Supervisor, Wish};
@@ -16,6 +16,8 @@ use ending::End;
 use localport_core::command::{Command, Done, Refusal, Selector};
 use localport_core::config::{Config, Target};
 use localport_core::event::{Event, Kind};
+use localport_core::receipt::{Held, Receipt};
+use localport_core::resource::LeaseKind;
 use localport_core::shutdown::Input;
 use localport_core::snapshot::{Phase, Snapshot};
 use std::collections::VecDeque;
@@ -146,7 +148,7 @@ struct Engine {
     history: Arc<Mutex<VecDeque<Arc<Event>>>>,
     snapshot: watch::Sender<Arc<Snapshot>>,
     stale: Stale,
-    forced: Vec<String>,
+    forced: Vec<Held>,
     end: End,
     clock: Clock,
 }
@@ -199,7 +201,7 @@ impl Engine {
         self.orders.push(orders);
     }
 
-    async fn run(mut self, mut inputs: Inputs, stopped: watch::Sender<Option<Stopped>>) {
+    async fn run(mut self, mut inputs: Inputs, stopped: watch::Sender<Option<Receipt>>) {
         self.enter(Phase::Running);
         let mut ticks = interval(TRAFFIC);
         let mut batch = Vec::with_capacity(BATCH);
@@ -311,8 +313,12 @@ impl Engine {
                     self.announce(forward, kind);
                 }
                 Report::Forced { index, clients } => {
-                    let name = self.board.name(index);
-                    self.forced.push(format!("{clients} open connections of {name}"));
+                    let plural = if clients == 1 { "" } else { "s" };
+                    self.forced.push(Held {
+                        kind: LeaseKind::Connection,
+                        name: format!("{clients} open connection{plural}"),
+                        owner: self.board.name(index).to_owned(),
+                    });
                 }
             }
         }

@@ -5,10 +5,11 @@
 use crate::registry::{LeaseInfo, Registry};
 use localport_core::command::{Command, Done, Refusal};
 use localport_core::event::Event;
-use localport_core::shutdown::Passed;
+use localport_core::receipt::{Held, Receipt};
+use localport_core::resource::LeaseKind;
+use localport_core::shutdown::Reason;
 use localport_core::snapshot::Snapshot;
 use localport_core::time::Timestamp;
-use serde::{Deserialize, Serialize};
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
@@ -27,7 +28,7 @@ pub struct EngineHandle {
     pub(crate) history: Arc<Mutex<VecDeque<Arc<Event>>>>,
     pub(crate) watchers: Arc<watch::Sender<usize>>,
     pub(crate) asks: mpsc::Sender<Ask>,
-    pub(crate) stopped: watch::Receiver<Option<Stopped>>,
+    pub(crate) stopped: watch::Receiver<Option<Receipt>>,
     pub(crate) registry: Registry,
     pub(crate) clock: Clock,
 }
@@ -40,22 +41,9 @@ pub(crate) enum Request {
 
 /// What is asked about the engine's end.
 pub(crate) enum Ask {
-    Quit,
-    QuitWithin(Duration),
+    Quit(Reason),
+    QuitWithin(Reason, Duration),
     Hurry,
-}
-
-/// How the engine ended.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Stopped {
-    /// How long it took, in milliseconds.
-    pub took_ms: u64,
-    /// Names of what had to be forced.
-    pub forced: Vec<String>,
-    /// Names of what is still held.
-    pub left: Vec<String>,
-    /// The stages it went through.
-    pub stages: Vec<Passed>,
 }
 
 /// Wall-clock time that never runs backwards: the wall clock at the start plus
@@ -141,13 +129,13 @@ impl EngineHandle {
 
     /// Begins the end: listeners close, open connections get their time, everything is
     /// released. Asking twice is asking once.
-    pub fn quit(&self) {
-        self.ask(Ask::Quit);
+    pub fn quit(&self, reason: Reason) {
+        self.ask(Ask::Quit(reason));
     }
 
     /// Begins the end, or shortens one that has begun: all is to be over `within` this time.
-    pub fn quit_within(&self, within: Duration) {
-        self.ask(Ask::QuitWithin(within));
+    pub fn quit_within(&self, reason: Reason, within: Duration) {
+        self.ask(Ask::QuitWithin(reason, within));
     }
 
     /// Hurries the end to its next stage: waiting for open connections becomes cutting
@@ -162,12 +150,20 @@ impl EngineHandle {
     }
 
     /// Waits for the end and says how it went.
-    pub async fn stopped(&self) -> Stopped {
+    pub async fn stopped(&self) -> Receipt {
         let mut stopped = self.stopped.clone();
         match stopped.wait_for(Option::is_some).await {
-            Ok(report) => report.clone().unwrap_or_default(),
-            // The engine's task is gone without a report: it panicked.
-            Err(_) => Stopped { forced: vec!["engine".to_owned()], ..Stopped::default() },
+            Ok(receipt) => receipt.clone().unwrap_or_default(),
+            // The engine's task is gone without a receipt: it panicked.
+            Err(_) => Receipt {
+                reasons: vec![Reason::Failure],
+                forced: vec![Held {
+                    kind: LeaseKind::Task,
+                    name: "loop".to_owned(),
+                    owner: "engine".to_owned(),
+                }],
+                ..Receipt::default()
+            },
         }
     }
 

@@ -1,7 +1,7 @@
 //! Owns the life of an engine in a process: one engine per user, its lock, its
 //! configuration, its control API. The headless command and the tray app start here.
 //!
-//! Receives [`HostOptions`], emits a [`RunningHost`] and, at its end, [`Stopped`].
+//! Receives [`HostOptions`], emits a [`RunningHost`] and, at its end, [`Receipt`].
 
 mod adapters;
 pub mod configuration;
@@ -16,11 +16,13 @@ use crate::adapter::kube::install_tls_provider;
 use crate::adapter::ssh::SshOptions;
 use crate::control::{self, Control};
 use crate::engine::{self, HOST, Options};
-use crate::handle::{EngineHandle, Stopped};
+use crate::handle::EngineHandle;
 use crate::home::Home;
 use crate::logs::{self, Logs};
 use crate::registry::{Lease, LeaseKind, Registry, Tasks};
 use localport_core::config::Config;
+use localport_core::receipt::Receipt;
+use localport_core::shutdown::Reason;
 use localport_core::snapshot::{Forward, ListenerState};
 use lock::Lock;
 use std::path::PathBuf;
@@ -70,7 +72,7 @@ pub struct RunningHost {
     pub owner: Owner,
     open_window: Option<mpsc::Receiver<()>>,
     control: Control,
-    released: watch::Sender<Option<Stopped>>,
+    released: watch::Sender<Option<Receipt>>,
     tasks: Tasks,
     lock: Lock,
     _lock_lease: Lease,
@@ -124,7 +126,7 @@ pub async fn start(options: HostOptions) -> Result<RunningHost, HostError> {
     let control = match Control::start(api, &tasks) {
         Ok(control) => control,
         Err(error) => {
-            engine.quit();
+            engine.quit(Reason::Failure);
             engine.stopped().await;
             tasks.cancel();
             return Err(error);
@@ -151,7 +153,7 @@ impl RunningHost {
 
     /// Waits until the engine has ended, whoever asked for it, then releases the rest:
     /// control API closed, socket removed, lock free, last answers given.
-    pub async fn wait(self) -> Stopped {
+    pub async fn wait(self) -> Receipt {
         let stopped = self.engine.stopped().await;
         self.control.close();
         self.lock.release();
@@ -163,9 +165,9 @@ impl RunningHost {
         stopped
     }
 
-    /// Asks the engine to end and does as [`RunningHost::wait`].
-    pub async fn stop(self) -> Stopped {
-        self.engine.quit();
+    /// Asks the engine to end, for `reason`, and does as [`RunningHost::wait`].
+    pub async fn stop(self, reason: Reason) -> Receipt {
+        self.engine.quit(reason);
         self.wait().await
     }
 }

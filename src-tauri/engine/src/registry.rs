@@ -4,6 +4,7 @@
 //! `resources` shows and that the end of the engine is checked against. A lease is
 //! released by dropping it, so an early return or a panic releases too.
 
+pub use localport_core::resource::LeaseKind;
 use serde::Serialize;
 use std::collections::BTreeMap;
 use std::future::Future;
@@ -13,28 +14,6 @@ use tokio::task::JoinHandle;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
-
-/// What kind of thing is held.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum LeaseKind {
-    /// A bound local port.
-    Listener,
-    /// A client being carried or held.
-    Connection,
-    /// A session to a target.
-    Session,
-    /// A child process.
-    Child,
-    /// A watch on a cluster.
-    Watch,
-    /// A task.
-    Task,
-    /// A file or directory that has to go at the end.
-    File,
-    /// A lock.
-    Lock,
-}
 
 /// One thing held.
 #[derive(Clone, Debug, Serialize)]

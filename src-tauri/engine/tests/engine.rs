@@ -13,7 +13,7 @@ use localport_core::command::{Command, Refusal, Selector};
 use localport_core::config::{ForwardSpec, RestartPolicy};
 use localport_core::event::Kind;
 use localport_core::problem::{Code, Problem};
-use localport_core::shutdown::{Because, Stage};
+use localport_core::shutdown::{Because, Reason, Stage};
 use localport_core::snapshot::{ForwardState, ListenerState, Phase, TargetState, TunnelState};
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -163,7 +163,7 @@ async fn quitting_drains_open_connections_and_names_what_it_cuts() {
     until(&running, "serving", |s| first(s, |f| f.word(s.at) == "serving")).await;
     let mut client = open(port).await;
     let mut got = [0; 5];
-    running.quit();
+    running.quit(Reason::Person);
     until(&running, "a closed listener", |s| {
         first(s, |f| f.state == ForwardState::Stopping && f.listener.state == ListenerState::Closed)
     })
@@ -179,9 +179,9 @@ async fn quitting_drains_open_connections_and_names_what_it_cuts() {
     let running = engine(&adapter, vec![spec("orders", port)], Duration::from_millis(100));
     until(&running, "serving", |s| first(s, |f| f.word(s.at) == "serving")).await;
     let mut client = open(port).await;
-    running.quit();
+    running.quit(Reason::Person);
     let stopped = timeout(DEADLINE, running.stopped()).await.unwrap();
-    assert_eq!(stopped.forced, ["1 open connections of orders"]);
+    assert_eq!(stopped.forced[0].to_string(), "1 open connection of orders");
     assert!(stopped.left.is_empty(), "{stopped:?}");
     let error = client.read_exact(&mut got).await.unwrap_err();
     assert_eq!(error.kind(), std::io::ErrorKind::ConnectionReset);
@@ -274,7 +274,7 @@ async fn s8_3_a_quit_can_be_called_off() {
     let mut got = [0; 5];
     assert!(engine.command(Command::CancelQuit).await.is_err(), "nothing was ending");
 
-    engine.quit();
+    engine.quit(Reason::Person);
     let draining = until(&engine, "waiting for the connection", |s| {
         s.ending.as_ref().is_some_and(|e| e.stage == Stage::CompleteCurrent)
     })
@@ -307,7 +307,7 @@ async fn s1_2_many_requests_are_one_and_a_hurry_cuts() {
     until(&engine, "serving", |s| first(s, |f| f.word(s.at) == "serving")).await;
     let _client = open(port).await;
     for _ in 0..10_000 {
-        engine.quit();
+        engine.quit(Reason::Person);
     }
     until(&engine, "waiting for the connection", |s| {
         s.ending.as_ref().is_some_and(|e| e.stage == Stage::CompleteCurrent)
@@ -315,7 +315,7 @@ async fn s1_2_many_requests_are_one_and_a_hurry_cuts() {
     .await;
     engine.hurry();
     let stopped = timeout(DEADLINE, engine.stopped()).await.unwrap();
-    assert_eq!(stopped.forced, ["1 open connections of orders"]);
+    assert_eq!(stopped.forced[0].to_string(), "1 open connection of orders");
     let passed: Vec<_> = stopped.stages.iter().map(|p| (p.stage, p.because.clone())).collect();
     assert_eq!(
         passed,
@@ -339,8 +339,8 @@ async fn s8_2_a_deadline_shortens_the_end() {
     let engine = engine(&adapter, vec![spec("orders", port)], Duration::from_secs(60));
     until(&engine, "serving", |s| first(s, |f| f.word(s.at) == "serving")).await;
     let _client = open(port).await;
-    engine.quit();
-    engine.quit_within(Duration::from_millis(1_300));
+    engine.quit(Reason::Person);
+    engine.quit_within(Reason::Logout, Duration::from_millis(1_300));
     let stopped = timeout(DEADLINE, engine.stopped()).await.unwrap();
     assert_eq!(stopped.stages[1].because, Because::Expired);
     assert_eq!(stopped.forced.len(), 1);

@@ -85,7 +85,13 @@ fn after_quit_with_wait_the_next_start_works_at_once() {
         let said = sandbox.run(["quit", "--wait", "--json"]);
         assert_eq!(said.code, Some(0), "{said:?}");
         let stopped = &said.json()["stopped"];
-        assert_eq!(keys(stopped), set(&["took_ms", "forced", "left", "stages"]));
+        assert_eq!(
+            keys(stopped),
+            set(&[
+                "version", "pid", "reasons", "began", "took_ms", "stages", "released", "forced",
+                "left", "slowest", "faults", "checks", "remarks",
+            ])
+        );
         assert_eq!((&stopped["forced"], &stopped["left"]), (&json!([]), &json!([])));
         let next = sandbox.host();
         assert_eq!(host.end().code, Some(0));

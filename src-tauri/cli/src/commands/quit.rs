@@ -4,9 +4,9 @@ use crate::args::Quit;
 use crate::exit::{CommandError, Exit};
 use crate::output::Output;
 use localport_core::command::Done;
+use localport_core::receipt::{Held, Receipt};
 use localport_core::shutdown::Because;
 use localport_engine::control::client::{Client, Quitting};
-use localport_engine::handle::Stopped;
 use localport_engine::home::Home;
 use serde_json::json;
 
@@ -39,7 +39,7 @@ pub(crate) async fn run(
 }
 
 /// How it ended, in words.
-pub(crate) fn sentence(stopped: &Stopped) -> String {
+pub(crate) fn sentence(stopped: &Receipt) -> String {
     let took = stopped.took_ms as f64 / 1_000.0;
     let mut sentence = format!("LocalPort ended in {took:.1} s");
     for stage in &stopped.stages {
@@ -54,16 +54,19 @@ pub(crate) fn sentence(stopped: &Stopped) -> String {
         }
     }
     if !stopped.forced.is_empty() {
-        sentence.push_str(&format!("; forced: {}", stopped.forced.join(", ")));
+        sentence.push_str(&format!("; forced: {}", names(&stopped.forced)));
     }
     if !stopped.left.is_empty() {
-        sentence.push_str(&format!("; left: {}", stopped.left.join(", ")));
+        sentence.push_str(&format!("; left: {}", names(&stopped.left)));
     }
     sentence
 }
 
 /// The exit code that says how it ended.
-pub(crate) fn exit(stopped: &Stopped) -> Exit {
-    let clean = stopped.forced.is_empty() && stopped.left.is_empty();
-    if clean { Exit::Done } else { Exit::Forced }
+pub(crate) fn exit(stopped: &Receipt) -> Exit {
+    if stopped.is_clean() { Exit::Done } else { Exit::Forced }
+}
+
+fn names(held: &[Held]) -> String {
+    held.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
 }

@@ -142,6 +142,13 @@ async fn serve(
                 LifecycleEvent::ReloadRequested => {
                     tracing::warn!("HUP is not yet acted on: start again to read the configuration");
                 }
+                LifecycleEvent::SessionEnding { end, within } => {
+                    engine.quit_within(end.into(), within);
+                }
+                LifecycleEvent::SessionEndCancelled
+                | LifecycleEvent::WillSleep { .. }
+                | LifecycleEvent::DidWake { .. }
+                | LifecycleEvent::NetworkChanged => {}
             },
         }
     };
@@ -164,7 +171,7 @@ async fn request(engine: &EngineHandle, source: QuitSource, again: bool, output:
         return;
     }
     let open: u32 = engine.fresh().await.forwards.iter().map(|f| f.connections.open).sum();
-    engine.quit();
+    engine.quit(source.into());
     if open > 0 && source == QuitSource::Terminal {
         let plural = if open == 1 { "" } else { "s" };
         output.note(format!("Waiting for {open} open connection{plural}; Ctrl-C again cuts it"));

@@ -4,10 +4,12 @@ use super::Shared;
 use super::answer::{self, Answer, Failure};
 use super::call::Call;
 use super::streams;
-use crate::handle::{EngineHandle, Stopped};
+use crate::handle::EngineHandle;
 use crate::registry::LeaseInfo;
 use hyper::StatusCode;
 use localport_core::command::{Command, Selector};
+use localport_core::receipt::Receipt;
+use localport_core::shutdown::Reason;
 use localport_core::snapshot::Phase;
 use localport_core::status::{ForwardStatus, Status};
 use serde::{Deserialize, Serialize};
@@ -26,7 +28,7 @@ pub(super) struct Quit {
 #[derive(Debug, Serialize, Deserialize)]
 pub struct Quitting {
     /// How it went; none when the answer came before the end.
-    pub stopped: Option<Stopped>,
+    pub stopped: Option<Receipt>,
 }
 
 /// Answer of `resources`.
@@ -96,7 +98,7 @@ pub(super) async fn trust_host_key(shared: Arc<Shared>, call: Call) -> Answer {
 pub(super) async fn quit(shared: Arc<Shared>, call: Call) -> Answer {
     let Quit { wait } = call.json_or_default()?;
     tracing::info!("asked to quit over the control API");
-    shared.api.engine.quit();
+    shared.api.engine.quit(Reason::Api);
     if !wait {
         let mut response = answer::json(&Quitting { stopped: None });
         *response.status_mut() = StatusCode::ACCEPTED;

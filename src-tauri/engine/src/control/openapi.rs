@@ -104,10 +104,23 @@ fn answers() -> Value {
         ] },
         "Done": object(&[("forwards", list(text())), ("message", maybe(text()))]),
         "Quit": { "type": "object", "properties": { "wait": flag() } },
-        "Quitting": object(&[("stopped", maybe(reference("Stopped")))]),
-        "Stopped": object(&[
-            ("took_ms", count()), ("forced", list(text())), ("left", list(text())),
-            ("stages", list(reference("Passed"))),
+        "Quitting": object(&[("stopped", maybe(reference("Receipt")))]),
+        "Receipt": object(&[
+            ("version", text()), ("pid", count()), ("reasons", list(text())), ("began", count()),
+            ("took_ms", count()), ("stages", list(reference("Passed"))),
+            ("released", list(reference("Released"))), ("forced", list(reference("Held"))),
+            ("left", list(reference("Held"))), ("slowest", list(reference("Slow"))),
+            ("faults", list(text())), ("checks", list(reference("Check"))),
+            ("remarks", list(text())),
+        ]),
+        "Released": object(&[("kind", text()), ("count", count()), ("took_ms", count())]),
+        "Held": object(&[("kind", text()), ("name", text()), ("owner", text())]),
+        "Slow": object(&[
+            ("kind", text()), ("name", text()), ("owner", text()), ("took_ms", count()),
+        ]),
+        "Check": object(&[
+            ("what", text()), ("start", count()), ("end", count()),
+            ("unexplained", list(text())),
         ]),
         "Passed": object(&[
             ("stage", text()), ("took_ms", count()),

@@ -5,12 +5,13 @@
 
 use super::{Engine, HOST};
 use crate::adapter::Adapter;
-use crate::handle::{Ask, Stopped};
+use crate::handle::Ask;
 use crate::registry::Tasks;
 use crate::supervisor::Wish;
 use localport_core::command::{Done, Refusal};
 use localport_core::event::Kind;
-use localport_core::shutdown::{Budgets, Input, Output, Stage, State, step};
+use localport_core::receipt::{Held, Receipt};
+use localport_core::shutdown::{Budgets, Input, Output, Reason, Stage, State, step};
 use localport_core::snapshot::{self, ForwardState, ListenerState, Phase, Snapshot};
 use localport_core::time::Timestamp;
 use std::sync::Arc;
@@ -30,6 +31,7 @@ pub(super) struct End {
     tasks: Tasks,
     pub(super) wake_at: Option<Timestamp>,
     begun: Option<Timestamp>,
+    reasons: Vec<Reason>,
     work: Option<(Stage, JoinHandle<()>)>,
 }
 
@@ -42,6 +44,7 @@ impl End {
             tasks,
             wake_at: None,
             begun: None,
+            reasons: vec![],
             work: None,
         }
     }
@@ -88,9 +91,18 @@ impl Engine {
     pub(super) fn asked(&mut self, ask: Ask) {
         match ask {
             // Asking twice is asking once: only a person's hurry speeds an end up.
-            Ask::Quit if self.end.is_under_way() => {}
-            Ask::Quit | Ask::Hurry => self.drive(Input::Ask),
-            Ask::QuitWithin(within) => self.drive(Input::AskWithin(within)),
+            Ask::Quit(_) if self.end.is_under_way() => {}
+            Ask::Quit(reason) => {
+                self.end.reasons.push(reason);
+                self.drive(Input::Ask);
+            }
+            Ask::Hurry => self.drive(Input::Ask),
+            Ask::QuitWithin(reason, within) => {
+                if !self.end.reasons.contains(&reason) {
+                    self.end.reasons.push(reason);
+                }
+                self.drive(Input::AskWithin(within));
+            }
         }
     }
 
@@ -193,26 +205,32 @@ impl Engine {
     fn resume(&mut self) {
         self.end.wake_at = None;
         self.end.begun = None;
+        self.end.reasons.clear();
         self.end.wish.send_replace(Wish::Run);
         self.announce(None, Kind::EndCancelled);
         self.enter(Phase::Running);
     }
 
     /// How it went, once everything had its turn.
-    pub(super) async fn report(&mut self) -> Stopped {
+    pub(super) async fn report(&mut self) -> Receipt {
         let left = self.left_for_good().await;
-        let State::Ended { passed } = &self.end.state else { return Stopped::default() };
+        let State::Ended { passed } = &self.end.state else { return Receipt::default() };
         let took = self.end.begun.map(|begun| self.clock.now().since(begun)).unwrap_or_default();
-        Stopped {
+        Receipt {
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            pid: std::process::id(),
+            reasons: self.end.reasons.clone(),
+            began: self.end.begun.unwrap_or_default(),
             took_ms: u64::try_from(took.as_millis()).unwrap_or(u64::MAX),
             forced: std::mem::take(&mut self.forced),
             left,
             stages: passed.clone(),
+            ..Receipt::default()
         }
     }
 
     /// What is still held when tasks that were cancelled have had their turn to notice.
-    async fn left_for_good(&self) -> Vec<String> {
+    async fn left_for_good(&self) -> Vec<Held> {
         let end = Instant::now() + TURN;
         loop {
             let left = self.left();
@@ -223,12 +241,12 @@ impl Engine {
         }
     }
 
-    fn left(&self) -> Vec<String> {
+    fn left(&self) -> Vec<Held> {
         self.registry
             .list()
             .into_iter()
             .filter(|lease| lease.owner != HOST && lease.owner != "engine")
-            .map(|lease| format!("{} of {}", lease.name, lease.owner))
+            .map(|lease| Held { kind: lease.kind, name: lease.name, owner: lease.owner })
             .collect()
     }
 }

@@ -6,6 +6,7 @@
 use futures_util::future::BoxFuture;
 use localport_core::config::{Config, DEFAULT_HOLD, ForwardSpec, SshTarget, Target};
 use localport_core::problem::{Code, Problem};
+use localport_core::shutdown::Reason;
 use localport_core::snapshot::{Forward, Snapshot};
 use localport_engine::adapter::{
     Adapter, ConnectError, Connection, Route, Session, SessionScope, Verdict,
@@ -229,7 +230,7 @@ pub async fn echo(port: u16, text: &[u8]) -> std::io::Result<Vec<u8>> {
 }
 
 pub async fn stop(engine: &EngineHandle) {
-    engine.quit();
+    engine.quit(Reason::Person);
     let stopped = timeout(DEADLINE, engine.stopped()).await.unwrap();
     assert!(stopped.forced.is_empty() && stopped.left.is_empty(), "{stopped:?}");
     assert!(engine.resources().is_empty(), "{:?}", engine.resources());

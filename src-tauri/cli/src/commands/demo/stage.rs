@@ -2,10 +2,11 @@
 
 use super::ground::Ground;
 use crate::exit::{CommandError, Exit};
+use localport_core::receipt::Receipt;
+use localport_core::shutdown::Reason;
 use localport_core::status::Status;
 use localport_engine::adapter::ssh::SshOptions;
 use localport_engine::control::client::{Client, ClientError, Quitting};
-use localport_engine::handle::Stopped;
 use localport_engine::host::{self, HostOptions, Role, RunningHost};
 use serde_json::json;
 use std::path::Path;
@@ -70,9 +71,9 @@ impl Stage {
     }
 
     /// Ends the host; how it went, unless somebody ended the app before.
-    pub(crate) async fn end(self) -> Result<Option<Stopped>, CommandError> {
+    pub(crate) async fn end(self) -> Result<Option<Receipt>, CommandError> {
         match self.host {
-            Host::Here(host) => Ok(Some(host.stop().await)),
+            Host::Here(host) => Ok(Some(host.stop(Reason::Person).await)),
             Host::App(mut child) => {
                 let wait = json!({ "wait": true });
                 let stopped = match self.client.post::<Quitting, _>("/v1/quit", &wait).await {

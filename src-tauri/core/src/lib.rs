@@ -15,6 +15,7 @@ pub mod kube;
 pub mod lifecycle;
 pub mod problem;
 pub mod receipt;
+pub mod release;
 pub mod resource;
 pub mod shutdown;
 pub mod snapshot;

@@ -7,7 +7,7 @@
 pub mod kube;
 pub mod ssh;
 
-use crate::registry::Tasks;
+use crate::registry::{LeaseId, Tasks};
 use futures_util::future::BoxFuture;
 use localport_core::config::Target;
 use localport_core::event::Kind;
@@ -59,6 +59,11 @@ pub struct SessionScope {
 pub trait Session: Send + Sync + 'static {
     /// How it goes and where it ends, as of now; a Kubernetes session may move from pod to pod.
     fn route(&self) -> Route;
+
+    /// The leases that it needs, such as its master's process or its watches.
+    fn stands_on(&self) -> Vec<LeaseId> {
+        vec![]
+    }
 
     /// Carries one client to the target.
     fn connect(&self) -> BoxFuture<'_, Result<Connection, ConnectError>>;

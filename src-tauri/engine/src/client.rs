@@ -6,7 +6,7 @@
 
 use crate::adapter::{Connection, Session, Verdict};
 use crate::handle::Clock;
-use crate::registry::{LeaseKind, Registry};
+use crate::registry::{Lease, LeaseId, LeaseKind, Registry};
 use crate::relay::{Buffers, Counters, End, relay, reset};
 use localport_core::problem::{Code, Problem};
 use localport_core::time::Timestamp;
@@ -28,6 +28,8 @@ const LAST_PAUSE: Duration = Duration::from_secs(1);
 pub(crate) struct Live {
     pub(crate) generation: u64,
     pub(crate) session: Arc<dyn Session>,
+    /// What its clients stand on.
+    pub(crate) lease: LeaseId,
 }
 
 /// What a client learnt.
@@ -78,16 +80,17 @@ impl Service {
         off: CancellationToken,
         cut: CancellationToken,
     ) {
-        let _lease =
+        let lease =
             self.registry.lease(LeaseKind::Connection, format!("client {address}"), &*self.forward);
         self.counters.total.fetch_add(1, Ordering::Relaxed);
         let served = async {
             match self.hold(&off).await {
-                Ok((live, connection)) => self.carry(&mut client, live, connection).await,
+                Ok((live, connection)) => self.carry(&mut client, &lease, live, connection).await,
                 Err(denied) => self.deny(&client, address, denied),
             }
         };
         if cut.run_until_cancelled(served).await.is_none() {
+            lease.forced();
             reset(&client);
         }
     }
@@ -142,7 +145,14 @@ impl Service {
         }
     }
 
-    async fn carry(&self, client: &mut TcpStream, live: Live, mut connection: Connection) {
+    async fn carry(
+        &self,
+        client: &mut TcpStream,
+        lease: &Lease,
+        live: Live,
+        mut connection: Connection,
+    ) {
+        lease.stand_on(live.lease);
         let _open = self.count(&self.counters.open);
         let generation = live.generation;
         let answered = || {

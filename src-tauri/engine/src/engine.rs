@@ -16,8 +16,7 @@ use ending::End;
 use localport_core::command::{Command, Done, Refusal, Selector};
 use localport_core::config::{Config, Target};
 use localport_core::event::{Event, Kind};
-use localport_core::receipt::{Held, Receipt};
-use localport_core::resource::LeaseKind;
+use localport_core::receipt::Receipt;
 use localport_core::shutdown::Input;
 use localport_core::snapshot::{Phase, Snapshot};
 use std::collections::VecDeque;
@@ -43,6 +42,8 @@ const ORDERS: usize = 32;
 const BATCH: usize = 256;
 /// Owner of the leases that outlive the engine: lock, control socket, its clients.
 pub const HOST: &str = "host";
+/// Owner of the engine's own tasks.
+const ENGINE: &str = "engine";
 
 /// What an engine is started with.
 pub struct Options {
@@ -65,7 +66,7 @@ pub struct Options {
 #[must_use]
 pub fn start(options: Options) -> EngineHandle {
     let clock = Clock::start();
-    let tasks = Tasks::new("engine", &options.registry);
+    let tasks = Tasks::new(ENGINE, &options.registry);
     let changed = Arc::new(Notify::new());
     let (requests, requests_in) = mpsc::channel(64);
     let (reports, reports_in) = mpsc::channel(1024);
@@ -109,7 +110,6 @@ pub fn start(options: Options) -> EngineHandle {
         history,
         snapshot,
         stale: Stale::default(),
-        forced: vec![],
         end: End::new(options.drain, wish, tasks.clone()),
         clock,
     };
@@ -148,7 +148,6 @@ struct Engine {
     history: Arc<Mutex<VecDeque<Arc<Event>>>>,
     snapshot: watch::Sender<Arc<Snapshot>>,
     stale: Stale,
-    forced: Vec<Held>,
     end: End,
     clock: Clock,
 }
@@ -314,11 +313,8 @@ impl Engine {
                 }
                 Report::Forced { index, clients } => {
                     let plural = if clients == 1 { "" } else { "s" };
-                    self.forced.push(Held {
-                        kind: LeaseKind::Connection,
-                        name: format!("{clients} open connection{plural}"),
-                        owner: self.board.name(index).to_owned(),
-                    });
+                    let forward = self.board.name(index);
+                    tracing::info!(forward, "cut {clients} open connection{plural}");
                 }
             }
         }

@@ -6,6 +6,7 @@ use crate::registry::{LeaseInfo, Registry};
 use localport_core::command::{Command, Done, Refusal};
 use localport_core::event::Event;
 use localport_core::receipt::{Held, Receipt};
+use localport_core::release::Gone;
 use localport_core::resource::LeaseKind;
 use localport_core::shutdown::Reason;
 use localport_core::snapshot::Snapshot;
@@ -162,6 +163,7 @@ impl EngineHandle {
                     name: "loop".to_owned(),
                     owner: "engine".to_owned(),
                 }],
+                faults: self.registry.faults(),
                 ..Receipt::default()
             },
         }
@@ -171,6 +173,12 @@ impl EngineHandle {
     #[must_use]
     pub fn resources(&self) -> Vec<LeaseInfo> {
         self.registry.list()
+    }
+
+    /// What was released since the end began, in that order.
+    #[must_use]
+    pub fn released(&self) -> Vec<Gone> {
+        self.registry.gone()
     }
 
     /// The engine's clock.

@@ -20,7 +20,7 @@ mod unix;
 pub use sweep::{Stray, sweep};
 
 use crate::home::Home;
-use crate::registry::{LeaseKind, Tasks};
+use crate::registry::{Lease, LeaseId, LeaseKind, Mark, Tasks};
 use journal::Journal;
 use platform::Group;
 use spawner::Spawner;
@@ -91,6 +91,7 @@ pub struct Child {
     tail: Tail,
     exit: watch::Receiver<Option<ExitStatus>>,
     abandoned: CancellationToken,
+    mark: Mark,
 }
 
 /// What a helper printed.
@@ -226,14 +227,16 @@ impl Children {
             self.inner.tasks.spawn_to_end(format!("{}: stderr", spec.name), read)
         });
         let (report, exit) = watch::channel(None);
+        let lease = self.claim(spec);
+        let mark = lease.mark();
         let reaper = Reaper {
             child,
             group: group.clone(),
             abandoned: abandoned.clone(),
             account: self.inner.clone(),
             token,
+            mark: mark.clone(),
         };
-        let lease = self.inner.tasks.registry().lease(LeaseKind::Child, &*spec.name, &*spec.owner);
         self.inner.tasks.spawn_to_end(format!("{}: reaper", spec.name), async move {
             let status = reaper.reap().await;
             if let Some(words) = words {
@@ -245,7 +248,15 @@ impl Children {
             drop(lease);
             report.send_replace(Some(status));
         });
-        (Child { pid, group, tail, exit, abandoned }, receiver)
+        (Child { pid, group, tail, exit, abandoned, mark }, receiver)
+    }
+
+    /// The directory that a child uses goes after it.
+    fn claim(&self, spec: &ChildSpec) -> Lease {
+        let tasks = &self.inner.tasks;
+        let find = |dir: &PathBuf| tasks.registry().find(LeaseKind::File, &dir.display().to_string());
+        let dir = spec.dir.as_ref().and_then(find);
+        tasks.lease(LeaseKind::Child, &*spec.name, &*spec.owner, Vec::from_iter(dir))
     }
 }
 
@@ -254,6 +265,12 @@ impl Child {
     #[must_use]
     pub fn pid(&self) -> u32 {
         self.pid
+    }
+
+    /// Its lease, for those who stand on it.
+    #[must_use]
+    pub fn lease(&self) -> LeaseId {
+        self.mark.id()
     }
 
     /// The last lines it wrote to stderr, oldest first.
@@ -282,6 +299,7 @@ impl Child {
         if tokio::time::timeout(patience, self.exited()).await.is_ok() {
             return false;
         }
+        self.mark.forced();
         self.group.force();
         self.exited().await;
         true
@@ -300,6 +318,7 @@ struct Reaper {
     abandoned: CancellationToken,
     account: Arc<Inner>,
     token: String,
+    mark: Mark,
 }
 
 impl Reaper {
@@ -307,7 +326,10 @@ impl Reaper {
         let waited = tokio::select! {
             status = self.child.wait() => status,
             () = self.abandoned.cancelled() => self.force().await,
-            () = self.account.tasks.token().cancelled() => self.force().await,
+            () = self.account.tasks.token().cancelled() => {
+                self.mark.forced();
+                self.force().await
+            }
         };
         self.account.journal.ended(&self.token);
         waited.unwrap_or_else(|error| {

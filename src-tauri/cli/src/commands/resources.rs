@@ -15,18 +15,31 @@ pub(crate) async fn run(home: &Home, output: &mut Output) -> Result<Exit, Comman
         return Ok(Exit::Done);
     }
     let leases = answer["resources"].as_array().cloned().unwrap_or_default();
-    let rows: Vec<Row> = leases.iter().map(row).collect();
-    for line in lines(&["KIND", "OWNER", "NAME", "AGE"], &rows, output.colour()) {
+    let rows: Vec<Row> = leases.iter().map(|lease| row(lease, &leases)).collect();
+    for line in lines(&["KIND", "OWNER", "NAME", "AGE", "STANDS ON"], &rows, output.colour()) {
         output.line(line)?;
     }
     Ok(Exit::Done)
 }
 
-fn row(lease: &Value) -> Row {
+fn row(lease: &Value, leases: &[Value]) -> Row {
     let text = |key: &str| Cell::plain(lease[key].as_str().unwrap_or_default());
     let seconds = lease["age_ms"].as_u64().unwrap_or_default() / 1_000;
     Row {
-        cells: vec![text("kind"), text("owner"), text("name"), Cell::plain(age(seconds))],
+        cells: vec![
+            text("kind"),
+            text("owner"),
+            text("name"),
+            Cell::plain(age(seconds)),
+            Cell::plain(names(lease, leases)),
+        ],
         below: Vec::new(),
     }
+}
+
+/// What it needs, by name.
+fn names(lease: &Value, leases: &[Value]) -> String {
+    let ids = lease["stands_on"].as_array().into_iter().flatten();
+    let name = |id: &Value| leases.iter().find(|lease| lease["id"] == *id)?["name"].as_str();
+    ids.filter_map(name).collect::<Vec<_>>().join(", ")
 }

@@ -196,7 +196,8 @@ impl Adapter for KubeAdapter {
             self.shared.tasks.cancel();
             self.clusters.lock().unwrap_or_else(PoisonError::into_inner).clear();
             if tokio::time::timeout(budget, self.shared.tasks.wait()).await.is_err() {
-                tracing::warn!("tasks of the Kubernetes adapter outlived their budget");
+                let registry = self.shared.tasks.registry();
+                registry.fault("the Kubernetes adapter did not end within its time");
             }
         })
     }

@@ -140,7 +140,9 @@ impl SshAdapter {
         let destination = Destination::of(target);
         let share = self.pool.obtain(&destination, scope.notes).await?;
         let words = format!("{} via {}", target.remote_port, share.master.words);
-        let lease = self.ground.tasks.registry().lease(LeaseKind::Session, words, scope.forward);
+        let registry = self.ground.tasks.registry();
+        let on = vec![share.master.child];
+        let lease = registry.lease_on(LeaseKind::Session, words, scope.forward, on);
         let host = target.remote_host.clone();
         Ok(Arc::new(SshSession::new(share, host, target.remote_port, lease)))
     }

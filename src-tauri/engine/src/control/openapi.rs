@@ -132,7 +132,7 @@ fn answers() -> Value {
         "Resources": object(&[("resources", list(reference("Lease")))]),
         "Lease": object(&[
             ("id", count()), ("kind", text()), ("name", text()), ("owner", text()),
-            ("age_ms", count()),
+            ("age_ms", count()), ("stands_on", list(count())),
         ]),
         "Events": object(&[("events", list(reference("Event")))]),
         "Event": open_object(&[

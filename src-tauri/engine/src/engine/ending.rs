@@ -3,14 +3,14 @@
 //! Receives requests to end, the state of the board and the fate of its own work; emits
 //! the stages, and at last how it went.
 
-use super::{Engine, HOST};
+use super::{ENGINE, Engine, HOST};
 use crate::adapter::Adapter;
 use crate::handle::Ask;
 use crate::registry::Tasks;
 use crate::supervisor::Wish;
 use localport_core::command::{Done, Refusal};
 use localport_core::event::Kind;
-use localport_core::receipt::{Held, Receipt};
+use localport_core::receipt::Receipt;
 use localport_core::shutdown::{Budgets, Input, Output, Reason, Stage, State, step};
 use localport_core::snapshot::{self, ForwardState, ListenerState, Phase, Snapshot};
 use localport_core::time::Timestamp;
@@ -18,7 +18,6 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::watch;
 use tokio::task::{JoinError, JoinHandle};
-use tokio::time::{Instant, sleep};
 
 /// Time after which a lease that is still there is one that nobody gives back. The
 /// groups below the supervisors are cancelled with them, but not awaited.
@@ -165,6 +164,7 @@ impl Engine {
     fn begin(&mut self, stage: Stage, now: Timestamp) {
         if stage == Stage::StopNewWork {
             self.end.begun = Some(now);
+            self.registry.begin_release();
             self.end.wish.send_replace(Wish::Drain);
             self.enter(Phase::Draining);
         }
@@ -177,18 +177,22 @@ impl Engine {
                 // Without their orders the supervisors end as soon as they are drained.
                 self.orders.clear();
                 let (supervisors, adapters) = (self.supervisors.clone(), self.adapters.clone());
-                let budget = self.end.budgets.cancel_tasks;
+                let (tasks, budget) = (self.end.tasks.clone(), self.end.budgets.cancel_tasks);
                 self.work(stage, async move {
                     supervisors.wait().await;
-                    release(&adapters, budget).await;
+                    release(&adapters, &tasks, budget).await;
                 });
             }
             Stage::ForceCleanup => {
-                self.supervisors.cancel();
                 let (supervisors, adapters) = (self.supervisors.clone(), self.adapters.clone());
+                let (registry, tasks) = (self.registry.clone(), self.end.tasks.clone());
+                let budget = self.end.budgets.force_cleanup;
                 self.work(stage, async move {
-                    supervisors.wait().await;
-                    release(&adapters, Duration::ZERO).await;
+                    // Tasks that were cancelled a moment ago have their turn to notice.
+                    registry.nothing_held(is_judged, TURN).await;
+                    registry.force(is_judged, budget / 2).await;
+                    supervisors.cancel();
+                    release(&adapters, &tasks, budget / 4).await;
                 });
             }
         }
@@ -205,6 +209,7 @@ impl Engine {
     fn resume(&mut self) {
         self.end.wake_at = None;
         self.end.begun = None;
+        self.registry.forget_release();
         self.end.reasons.clear();
         self.end.wish.send_replace(Wish::Run);
         self.announce(None, Kind::EndCancelled);
@@ -213,45 +218,42 @@ impl Engine {
 
     /// How it went, once everything had its turn.
     pub(super) async fn report(&mut self) -> Receipt {
-        let left = self.left_for_good().await;
+        self.registry.nothing_held(is_judged, TURN).await;
         let State::Ended { passed } = &self.end.state else { return Receipt::default() };
         let took = self.end.begun.map(|begun| self.clock.now().since(begun)).unwrap_or_default();
+        let account = self.registry.account();
         Receipt {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             pid: std::process::id(),
             reasons: self.end.reasons.clone(),
             began: self.end.begun.unwrap_or_default(),
             took_ms: u64::try_from(took.as_millis()).unwrap_or(u64::MAX),
-            forced: std::mem::take(&mut self.forced),
-            left,
             stages: passed.clone(),
+            released: account.released,
+            forced: account.forced,
+            left: self.registry.held(is_judged),
+            slowest: account.slowest,
+            faults: self.registry.faults(),
             ..Receipt::default()
         }
     }
-
-    /// What is still held when tasks that were cancelled have had their turn to notice.
-    async fn left_for_good(&self) -> Vec<Held> {
-        let end = Instant::now() + TURN;
-        loop {
-            let left = self.left();
-            if left.is_empty() || Instant::now() >= end {
-                return left;
-            }
-            sleep(TURN / 20).await;
-        }
-    }
-
-    fn left(&self) -> Vec<Held> {
-        self.registry
-            .list()
-            .into_iter()
-            .filter(|lease| lease.owner != HOST && lease.owner != "engine")
-            .map(|lease| Held { kind: lease.kind, name: lease.name, owner: lease.owner })
-            .collect()
-    }
 }
 
-async fn release(adapters: &[Arc<dyn Adapter>; 2], budget: Duration) {
-    let [ssh, kube] = adapters;
-    tokio::join!(ssh.shutdown(budget), kube.shutdown(budget));
+/// What the host and the engine itself hold goes after the engine.
+fn is_judged(owner: &str) -> bool {
+    owner != HOST && owner != ENGINE
+}
+
+/// Each adapter ends in a task of its own, so that a panic in one stops no other; the
+/// tasks take it down.
+async fn release(adapters: &[Arc<dyn Adapter>; 2], tasks: &Tasks, budget: Duration) {
+    let end = |adapter: &Arc<dyn Adapter>| {
+        let adapter = adapter.clone();
+        tasks.spawn_to_end("end of an adapter", async move { adapter.shutdown(budget).await })
+    };
+    let [ssh, kube] = adapters.each_ref().map(end);
+    let (ssh, kube) = tokio::join!(ssh, kube);
+    for failed in [ssh, kube].into_iter().filter_map(Result::err) {
+        tracing::debug!("an adapter did not end in good order: {failed}");
+    }
 }

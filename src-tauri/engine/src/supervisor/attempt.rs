@@ -4,7 +4,7 @@ use super::{News, Supervisor};
 use crate::adapter::{Adapter, Session, SessionScope};
 use crate::client::{LastProof, Live};
 use crate::handle::Clock;
-use crate::registry::{LeaseKind, Registry, Tasks};
+use crate::registry::{LeaseKind, Tasks};
 use localport_core::config::{ForwardSpec, Target};
 use localport_core::event::Kind;
 use localport_core::problem::{Code, Problem};
@@ -58,7 +58,6 @@ impl Attempt {
             news: supervisor.news.clone(),
             proof: supervisor.proof.clone(),
             probes: supervisor.shared.probes.clone(),
-            registry: supervisor.shared.registry.clone(),
             clock: supervisor.shared.clock,
         };
         tasks.spawn("session", runner.run());
@@ -100,7 +99,6 @@ struct Runner {
     news: mpsc::Sender<News>,
     proof: Arc<LastProof>,
     probes: Arc<Semaphore>,
-    registry: Registry,
     clock: Clock,
 }
 
@@ -115,12 +113,9 @@ impl Runner {
                 return;
             }
         };
-        let _lease = self.registry.lease(
-            LeaseKind::Session,
-            format!("session {generation}"),
-            &self.spec.name,
-        );
-        let live = Live { generation, session: session.clone() };
+        let (name, owner) = (format!("session {generation}"), self.spec.name.as_str());
+        let lease = self.scope.tasks.lease(LeaseKind::Session, name, owner, session.stands_on());
+        let live = Live { generation, session: session.clone(), lease: lease.id() };
         self.tell(News::Opened { generation, result: Ok(live) }).await;
         tokio::select! {
             problem = session.lost() => self.tell(News::Lost { generation, problem }).await,

@@ -14,11 +14,14 @@ use localport_engine::adapter::{
 use localport_engine::engine::{self, Options};
 use localport_engine::handle::EngineHandle;
 use localport_engine::registry::Registry;
+use std::io;
 use std::net::SocketAddr;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::task::{Context, Poll};
 use std::time::Duration;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use tokio::time::timeout;
@@ -38,19 +41,60 @@ pub enum Far {
     Blocked,
 }
 
+/// Where a clean-up panics.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Planted {
+    /// Nowhere.
+    Nothing,
+    /// When an attempt that is under way is given up.
+    Attempt,
+    /// When a client's connection to the target is closed.
+    Connection,
+    /// When the adapter shuts down.
+    Shutdown,
+    /// When the adapter shuts down for the second time; the first time it never ends.
+    SecondShutdown,
+    /// Nowhere, but the adapter never shuts down.
+    Hang,
+}
+
 #[derive(Clone)]
 pub struct Scripted {
     far: watch::Sender<Far>,
     pub opened: Arc<AtomicUsize>,
+    pub shutdowns: Arc<AtomicUsize>,
+    planted: Planted,
 }
+
+/// Panics when it is dropped.
+struct Bomb(Planted);
+
+impl Drop for Bomb {
+    fn drop(&mut self) {
+        panic!("planted in {:?}", self.0);
+    }
+}
+
+/// A stream whose end is a panic.
+struct Doomed(TcpStream, Bomb);
 
 struct ScriptedSession {
     far: watch::Receiver<Far>,
+    planted: Planted,
 }
 
 impl Scripted {
     pub fn new(far: Far) -> Self {
-        Self { far: watch::Sender::new(far), opened: Arc::default() }
+        Self {
+            far: watch::Sender::new(far),
+            opened: Arc::default(),
+            shutdowns: Arc::default(),
+            planted: Planted::Nothing,
+        }
+    }
+
+    pub fn planted(self, planted: Planted) -> Self {
+        Self { planted, ..self }
     }
 
     pub fn set(&self, far: Far) {
@@ -66,9 +110,14 @@ impl Adapter for Scripted {
     ) -> BoxFuture<'a, Result<Arc<dyn Session>, Problem>> {
         Box::pin(async {
             self.opened.fetch_add(1, Ordering::Relaxed);
+            if self.planted == Planted::Attempt {
+                let _bomb = Bomb(self.planted);
+                std::future::pending::<()>().await;
+            }
+            let (far, planted) = (self.far.subscribe(), self.planted);
             match &*self.far.borrow() {
                 Far::Away(problem) => Err(problem.clone()),
-                _ => Ok(Arc::new(ScriptedSession { far: self.far.subscribe() }) as _),
+                _ => Ok(Arc::new(ScriptedSession { far, planted }) as _),
             }
         })
     }
@@ -85,7 +134,43 @@ impl Adapter for Scripted {
     }
 
     fn shutdown(&self, _: Duration) -> BoxFuture<'_, ()> {
-        Box::pin(async {})
+        Box::pin(async {
+            let earlier = self.shutdowns.fetch_add(1, Ordering::Relaxed);
+            match self.planted {
+                Planted::Shutdown => panic!("planted in {:?}", self.planted),
+                Planted::SecondShutdown if earlier > 0 => panic!("planted in {:?}", self.planted),
+                Planted::SecondShutdown | Planted::Hang => std::future::pending().await,
+                _ => {}
+            }
+        })
+    }
+}
+
+impl AsyncRead for Doomed {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.0).poll_read(cx, buf)
+    }
+}
+
+impl AsyncWrite for Doomed {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.0).poll_write(cx, buf)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.0).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.0).poll_shutdown(cx)
     }
 }
 
@@ -95,9 +180,13 @@ impl Session for ScriptedSession {
     }
 
     fn connect(&self) -> BoxFuture<'_, Result<Connection, ConnectError>> {
-        let far = self.far.borrow().clone();
+        let (far, planted) = (self.far.borrow().clone(), self.planted);
         Box::pin(async move {
             match far {
+                Far::Up(address) if planted == Planted::Connection => {
+                    let stream = TcpStream::connect(address).await.unwrap();
+                    Ok(Connection { stream: Box::new(Doomed(stream, Bomb(planted))) })
+                }
                 Far::Up(address) => {
                     let stream = TcpStream::connect(address).await.unwrap();
                     Ok(Connection { stream: Box::new(stream) })
@@ -178,11 +267,20 @@ pub fn free_port() -> u16 {
 }
 
 pub fn engine(adapter: &Scripted, forwards: Vec<ForwardSpec>, drain: Duration) -> EngineHandle {
+    engine_of([adapter, adapter], forwards, drain)
+}
+
+/// An engine over one adapter for SSH and one for Kubernetes.
+pub fn engine_of(
+    [ssh, kube]: [&Scripted; 2],
+    forwards: Vec<ForwardSpec>,
+    drain: Duration,
+) -> EngineHandle {
     engine::start(Options {
         config: Config { forwards, ..Config::default() },
         searched: vec![],
-        ssh: Arc::new(adapter.clone()),
-        kube: Arc::new(adapter.clone()),
+        ssh: Arc::new(ssh.clone()),
+        kube: Arc::new(kube.clone()),
         registry: Registry::default(),
         drain,
     })

@@ -9,7 +9,7 @@
 
 use super::classify::{self, Doing};
 use super::cluster::{Cluster, REQUEST_LIMIT};
-use crate::registry::LeaseKind;
+use crate::registry::{LeaseId, LeaseKind};
 use futures_util::{StreamExt, TryStreamExt};
 use kube::api::{Api, ListParams, WatchEvent, WatchParams};
 use kube::core::NamespaceResourceScope;
@@ -59,6 +59,7 @@ pub(super) struct Feed<T> {
     view: watch::Receiver<View<T>>,
     doubt: Arc<Notify>,
     end: CancellationToken,
+    lease: LeaseId,
 }
 
 impl<T: Clone + Send + Sync + 'static> Feed<T> {
@@ -81,7 +82,8 @@ impl<T: Clone + Send + Sync + 'static> Feed<T> {
         let subject = only.map_or_else(|| resource.to_owned(), |name| format!("{resource}/{name}"));
         let name = format!("{subject} in {namespace} of {}", cluster.context);
         let tasks = cluster.shared.tasks.clone();
-        let lease = tasks.registry().lease(LeaseKind::Watch, &name, "kube");
+        let lease = tasks.lease(LeaseKind::Watch, &name, "kube", vec![]);
+        let id = lease.id();
         let watcher = Watcher {
             cluster,
             resource,
@@ -98,7 +100,12 @@ impl<T: Clone + Send + Sync + 'static> Feed<T> {
             let _lease = lease;
             ended.run_until_cancelled(watcher.run()).await;
         });
-        Arc::new(Self { view, doubt, end })
+        Arc::new(Self { view, doubt, end, lease: id })
+    }
+
+    /// The lease of the watch.
+    pub(super) fn lease(&self) -> LeaseId {
+        self.lease
     }
 
     /// What is known now, marked as seen in the receiver that is given back.

@@ -9,6 +9,7 @@ use super::feed::{Feed, View};
 use super::path::{Care, DataPath, Endpoint};
 use super::v4::V4Path;
 use crate::adapter::{ConnectError, Connection, Route, Session, Upstream, Verdict};
+use crate::registry::LeaseId;
 use futures_util::future::BoxFuture;
 use localport_core::config::{KubeResource, KubeTarget};
 use localport_core::kube::{Fault, Known, Pod, Selector, Service, Unfit, problem, resolve};
@@ -264,6 +265,11 @@ impl Session for PodSession {
             Ok(endpoint) => self.route_to(&endpoint),
             Err(_) => self.route_to(&self.chosen.lock().unwrap_or_else(PoisonError::into_inner)),
         }
+    }
+
+    fn stands_on(&self) -> Vec<LeaseId> {
+        let services = self.sight.services.as_ref().map(|feed| feed.lease());
+        services.into_iter().chain([self.sight.pods.lease()]).collect()
     }
 
     fn connect(&self) -> BoxFuture<'_, Result<Connection, ConnectError>> {

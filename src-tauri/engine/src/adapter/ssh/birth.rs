@@ -14,6 +14,7 @@ use super::dir::PrivateDir;
 use super::master::{Audience, Keeper, Master, internal};
 use super::{Ground, classify, hostkey};
 use crate::process::{Child, ChildSpec};
+use crate::registry::LeaseId;
 use localport_core::problem::Problem;
 use std::io;
 use std::sync::Arc;
@@ -75,6 +76,11 @@ impl<'a> Birth<'a> {
             }
         })?;
         Ok(Self { ground, destination, audience, child, lines, dir, port, _askpass: askpass })
+    }
+
+    /// The lease of the process.
+    pub(super) fn lease(&self) -> LeaseId {
+        self.child.lease()
     }
 
     /// Waits until connections are carried.

@@ -17,6 +17,7 @@ const TEMPORARY_SUFFIX: usize = 17;
 /// A directory that is removed when it is dropped.
 pub(super) struct PrivateDir {
     path: PathBuf,
+    registry: Registry,
     _lease: Lease,
 }
 
@@ -42,7 +43,7 @@ impl PrivateDir {
         // Not recursive: a directory that is there already may be somebody else's.
         builder.recursive(false).create(&path)?;
         let lease = registry.lease(LeaseKind::File, path.display().to_string(), "ssh");
-        Ok(Self { path, _lease: lease })
+        Ok(Self { path, registry: registry.clone(), _lease: lease })
     }
 
     pub(super) fn path(&self) -> &Path {
@@ -58,7 +59,8 @@ impl PrivateDir {
 impl Drop for PrivateDir {
     fn drop(&mut self) {
         if let Err(error) = std::fs::remove_dir_all(&self.path) {
-            tracing::warn!(%error, path = %self.path.display(), "a directory could not be removed");
+            let path = self.path.display();
+            self.registry.fault(format!("`{path}` could not be removed: {error}"));
         }
     }
 }

@@ -10,6 +10,7 @@ use super::destination::Destination;
 use super::dir::PrivateDir;
 use super::{Ground, classify, hostkey};
 use crate::process::Child;
+use crate::registry::LeaseId;
 use localport_core::event::Kind;
 use localport_core::problem::{Code, Problem};
 use std::collections::BTreeMap;
@@ -36,6 +37,8 @@ const EXIT_WORDS: Duration = Duration::from_secs(1);
 pub(super) struct Master {
     pub(super) words: String,
     pub(super) carrier: Carrier,
+    /// The lease of its process.
+    pub(super) child: LeaseId,
     ended: watch::Sender<Option<Problem>>,
 }
 
@@ -83,6 +86,7 @@ impl Master {
                 let master = Arc::new(Master {
                     words: destination.words(),
                     carrier,
+                    child: birth.lease(),
                     ended: watch::Sender::new(None),
                 });
                 Ok(birth.grown(ground, audience, master))

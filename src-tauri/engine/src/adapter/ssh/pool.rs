@@ -149,7 +149,9 @@ impl Pool {
         let tasks = &self.ground.tasks;
         if tokio::time::timeout(budget.mul_f64(0.8), tasks.wait()).await.is_err() {
             tasks.cancel();
-            let _ = tokio::time::timeout(budget.mul_f64(0.2), tasks.wait()).await;
+            if tokio::time::timeout(budget.mul_f64(0.2), tasks.wait()).await.is_err() {
+                tasks.registry().fault("the SSH adapter did not end within its time");
+            }
         }
         self.ground.children.compact();
     }

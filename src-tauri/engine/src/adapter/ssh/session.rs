@@ -4,7 +4,7 @@ use super::carrier::{DialError, REASON_PROHIBITED};
 use super::classify;
 use super::pool::Use;
 use crate::adapter::{ConnectError, Connection, Route, Session, Verdict};
-use crate::registry::Lease;
+use crate::registry::{Lease, LeaseId};
 use futures_util::future::BoxFuture;
 use localport_core::problem::{Code, Problem};
 use std::time::Duration;
@@ -17,12 +17,12 @@ pub(super) struct SshSession {
     share: Use,
     host: String,
     port: u16,
-    _lease: Lease,
+    lease: Lease,
 }
 
 impl SshSession {
     pub(super) fn new(share: Use, host: String, port: u16, lease: Lease) -> Self {
-        Self { share, host, port, _lease: lease }
+        Self { share, host, port, lease }
     }
 
     fn target(&self) -> String {
@@ -78,6 +78,10 @@ impl Session for SshSession {
     fn route(&self) -> Route {
         let master = &self.share.master;
         Route { path: master.carrier.path(), endpoint: master.words.clone() }
+    }
+
+    fn stands_on(&self) -> Vec<LeaseId> {
+        vec![self.lease.id()]
     }
 
     fn connect(&self) -> BoxFuture<'_, Result<Connection, ConnectError>> {

@@ -240,8 +240,7 @@ mod tests {
     /// S3.5: a directory under a child under a session under two connections.
     #[test]
     fn s3_5_what_carries_goes_after_what_it_carries() {
-        let nodes =
-            [node(1, &[]), node(2, &[1]), node(3, &[2]), node(4, &[3]), node(5, &[3, 99])];
+        let nodes = [node(1, &[]), node(2, &[1]), node(3, &[2]), node(4, &[3]), node(5, &[3, 99])];
         let order = order(&nodes);
         assert_eq!(order.waves, [vec![4, 5], vec![3], vec![2], vec![1]]);
         assert!(order.broken.is_empty());

@@ -254,7 +254,8 @@ impl Children {
     /// The directory that a child uses goes after it.
     fn claim(&self, spec: &ChildSpec) -> Lease {
         let tasks = &self.inner.tasks;
-        let find = |dir: &PathBuf| tasks.registry().find(LeaseKind::File, &dir.display().to_string());
+        let find =
+            |dir: &PathBuf| tasks.registry().find(LeaseKind::File, &dir.display().to_string());
         let dir = spec.dir.as_ref().and_then(find);
         tasks.lease(LeaseKind::Child, &*spec.name, &*spec.owner, Vec::from_iter(dir))
     }

@@ -311,8 +311,7 @@ mod tests {
     fn s3_1_a_lease_names_what_it_needs_while_that_is_held() {
         let registry = Registry::default();
         let child = registry.lease(LeaseKind::Child, "ssh me@host", "ssh");
-        let session =
-            registry.lease_on(LeaseKind::Session, "session 1", "wiki", vec![child.id()]);
+        let session = registry.lease_on(LeaseKind::Session, "session 1", "wiki", vec![child.id()]);
         assert_eq!(registry.list()[1].stands_on, [child.id()]);
         drop(child);
         assert_eq!(registry.list()[0].stands_on, Vec::<LeaseId>::new());

@@ -95,9 +95,8 @@ async fn s2_4_a_panic_in_any_stage_is_told_and_stops_nothing() {
         let other = Scripted::new(Far::Away(away()));
         let port = free_port();
         let engine = engine_of([&adapter, &other], vec![spec("orders", port)], DEADLINE);
-        let listening = |f: &localport_core::snapshot::Forward| {
-            f.listener.state == ListenerState::Listening
-        };
+        let listening =
+            |f: &localport_core::snapshot::Forward| f.listener.state == ListenerState::Listening;
         until(&engine, "an attempt", |s| {
             first(s, listening) && adapter.opened.load(Ordering::Relaxed) > 0
         })

@@ -192,7 +192,7 @@ fn s3_1_resources_lists_what_is_held() {
     let held = sandbox.run(["resources", "--json"]).json();
     let held = held["resources"].as_array().unwrap();
     for lease in held {
-        assert_eq!(keys(lease), set(&["id", "kind", "name", "owner", "age_ms"]));
+        assert_eq!(keys(lease), set(&["id", "kind", "name", "owner", "age_ms", "stands_on"]));
         assert_ne!(lease["name"], "", "{lease}");
         assert_ne!(lease["owner"], "", "{lease}");
     }

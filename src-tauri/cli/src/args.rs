@@ -73,6 +73,8 @@ pub(crate) enum Command {
     Ssh(Ssh),
     /// End the running LocalPort.
     Quit(Quit),
+    /// Show how LocalPort ended, also when it does not run.
+    Shutdown(Shutdown),
     /// Show LocalPort at work, with an SSH server and a web service of its own.
     Demo(Demo),
     /// Print completions for a shell.
@@ -195,6 +197,18 @@ pub(crate) struct Quit {
     /// Call an end off that is under way, as long as no connection was cut.
     #[arg(long, conflicts_with = "wait")]
     pub(crate) cancel: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Shutdown {
+    #[command(subcommand)]
+    pub(crate) command: ShutdownCommand,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum ShutdownCommand {
+    /// Show the whole receipt of the last shutdown.
+    Last,
 }
 
 #[derive(Debug, Args)]

@@ -8,6 +8,7 @@ mod quit;
 mod resources;
 mod run;
 mod shell;
+mod shutdown;
 mod ssh;
 mod status;
 mod switch;
@@ -34,6 +35,7 @@ pub(crate) async fn run(arguments: Arguments, output: &mut Output) -> Result<Exi
         Command::Config(config) => config::run(&home, files, config.command, output),
         Command::Ssh(ssh) => ssh::run(&home, ssh.command, output).await,
         Command::Quit(quit) => quit::run(&home, &quit, output).await,
+        Command::Shutdown(shutdown) => shutdown::run(&home, &shutdown.command, output),
         Command::Demo(demo) => demo::run(&demo, output).await,
         Command::Completions { shell } => shell::completions(shell, output),
         Command::Man => shell::man(output),

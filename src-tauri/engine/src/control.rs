@@ -21,6 +21,7 @@ use crate::home::Home;
 use crate::host::HostError;
 use crate::logs::Logs;
 use crate::registry::{Lease, LeaseKind, Tasks};
+use crate::store::Store;
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
@@ -50,6 +51,7 @@ pub(crate) struct Api {
     pub(crate) engine: EngineHandle,
     pub(crate) home: Home,
     pub(crate) logs: Option<Logs>,
+    pub(crate) store: Store,
     /// Only the desktop app has a window.
     pub(crate) open_window: Option<mpsc::Sender<()>>,
     /// Set when the host has released everything and a new one may start.

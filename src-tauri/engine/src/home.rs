@@ -78,6 +78,12 @@ impl Home {
         self.state.join("children")
     }
 
+    /// The history.
+    #[must_use]
+    pub fn database(&self) -> PathBuf {
+        self.state.join("localport.db")
+    }
+
     /// Log files.
     #[must_use]
     pub fn logs(&self) -> PathBuf {

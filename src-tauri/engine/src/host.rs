@@ -20,6 +20,7 @@ use crate::handle::EngineHandle;
 use crate::home::Home;
 use crate::logs::{self, Logs};
 use crate::registry::{Lease, LeaseKind, Registry, Tasks};
+use crate::store::Store;
 use localport_core::config::Config;
 use localport_core::receipt::Receipt;
 use localport_core::shutdown::Reason;
@@ -72,6 +73,7 @@ pub struct RunningHost {
     pub owner: Owner,
     open_window: Option<mpsc::Receiver<()>>,
     control: Control,
+    store: Store,
     released: watch::Sender<Option<Receipt>>,
     tasks: Tasks,
     lock: Lock,
@@ -114,12 +116,14 @@ pub async fn start(options: HostOptions) -> Result<RunningHost, HostError> {
 
     let tasks = Tasks::new(HOST, &registry);
     logs::record(&engine, &tasks);
+    let store = Store::start(&home, &tasks);
     let (released, release) = watch::channel(None);
     let (open_window, windows) = mpsc::channel(1);
     let api = control::Api {
         engine: engine.clone(),
         home,
         logs: options.logs,
+        store: store.clone(),
         open_window: (options.role == Role::Desktop).then_some(open_window),
         released: release,
     };
@@ -138,6 +142,7 @@ pub async fn start(options: HostOptions) -> Result<RunningHost, HostError> {
         owner,
         open_window: Some(windows),
         control,
+        store,
         released,
         tasks,
         lock,
@@ -155,6 +160,8 @@ impl RunningHost {
     /// control API closed, socket removed, lock free, last answers given.
     pub async fn wait(self) -> Receipt {
         let stopped = self.engine.stopped().await;
+        let forwards = self.engine.snapshot().borrow().forwards.len();
+        let stopped = self.store.settle(stopped, forwards).await;
         self.control.close();
         self.lock.release();
         // Those who asked to wait are answered when a new host may start.

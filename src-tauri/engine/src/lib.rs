@@ -14,4 +14,5 @@ pub mod logs;
 pub mod process;
 pub mod registry;
 pub mod relay;
+pub mod store;
 mod supervisor;

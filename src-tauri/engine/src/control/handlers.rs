@@ -15,6 +15,9 @@ use localport_core::status::{ForwardStatus, Status};
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
 
+/// Shutdowns in an answer that asks for no number.
+const SHUTDOWNS: u32 = 50;
+
 /// Body of `quit`.
 #[derive(Debug, Default, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -68,6 +71,19 @@ pub(super) async fn snapshot(shared: Arc<Shared>, _call: Call) -> Answer {
 
 pub(super) async fn resources(shared: Arc<Shared>, _call: Call) -> Answer {
     Ok(answer::json(&Resources { resources: shared.api.engine.resources() }))
+}
+
+pub(super) async fn shutdowns(shared: Arc<Shared>, call: Call) -> Answer {
+    let limit = call.number("limit")?.unwrap_or(SHUTDOWNS);
+    match shared.api.store.history(limit).await {
+        Ok(history) => Ok(answer::json(&history)),
+        Err(error) => Err(Failure::new(
+            StatusCode::INTERNAL_SERVER_ERROR,
+            "history-unreadable",
+            error.to_string(),
+            "it is only the history: forwards do not depend on it",
+        )),
+    }
 }
 
 pub(super) async fn config(shared: Arc<Shared>, _call: Call) -> Answer {

@@ -105,13 +105,14 @@ fn answers() -> Value {
         "Done": object(&[("forwards", list(text())), ("message", maybe(text()))]),
         "Quit": { "type": "object", "properties": { "wait": flag() } },
         "Quitting": object(&[("stopped", maybe(reference("Receipt")))]),
-        "Receipt": object(&[
-            ("version", text()), ("pid", count()), ("reasons", list(text())), ("began", count()),
-            ("took_ms", count()), ("stages", list(reference("Passed"))),
-            ("released", list(reference("Released"))), ("forced", list(reference("Held"))),
-            ("left", list(reference("Held"))), ("slowest", list(reference("Slow"))),
-            ("faults", list(text())), ("checks", list(reference("Check"))),
-            ("remarks", list(text())),
+        "Receipt": object(&receipt()),
+        "Shutdown": object(&[&[("id", count()), ("forwards", count())], &receipt()[..]].concat()),
+        "History": object(&[
+            ("shutdowns", list(reference("Shutdown"))), ("totals", reference("Totals")),
+        ]),
+        "Totals": object(&[
+            ("shutdowns", count()), ("clean", count()), ("forced", count()), ("left", count()),
+            ("unexplained", count()),
         ]),
         "Released": object(&[("kind", text()), ("count", count()), ("took_ms", count())]),
         "Held": object(&[("kind", text()), ("name", text()), ("owner", text())]),
@@ -142,6 +143,24 @@ fn answers() -> Value {
             ("timestamp", text()), ("level", text()), ("message", text()), ("target", text()),
         ]),
     })
+}
+
+fn receipt() -> Vec<(&'static str, Value)> {
+    vec![
+        ("version", text()),
+        ("pid", count()),
+        ("reasons", list(text())),
+        ("began", count()),
+        ("took_ms", count()),
+        ("stages", list(reference("Passed"))),
+        ("released", list(reference("Released"))),
+        ("forced", list(reference("Held"))),
+        ("left", list(reference("Held"))),
+        ("slowest", list(reference("Slow"))),
+        ("faults", list(text())),
+        ("checks", list(reference("Check"))),
+        ("remarks", list(text())),
+    ]
 }
 
 fn status() -> Value {

@@ -118,6 +118,15 @@ pub(super) const ROUTES: &[Route] = &[
         handler!(handlers::resources),
         "Everything the engine holds: listeners, connections, sessions, children, tasks, files.",
     ),
+    Route {
+        query: &[("limit", "How many, the last first; 50 when absent.")],
+        ..get(
+            "/v1/shutdowns",
+            "History",
+            handler!(handlers::shutdowns),
+            "How LocalPort ended before, receipt by receipt, and sums over all.",
+        )
+    },
     get(
         "/v1/config",
         "ConfigView",

@@ -5,6 +5,9 @@ use std::time::{Duration, SystemTime};
 
 const DAY: u64 = 86_400;
 
+/// Year, month and day, or hour, minute and second.
+type Triple = (u64, u64, u64);
+
 /// This moment by the wall clock.
 #[must_use]
 pub fn now() -> Timestamp {
@@ -17,8 +20,20 @@ pub fn now() -> Timestamp {
 #[must_use]
 pub fn local_time(at: Timestamp) -> String {
     let seconds = at.0 / 1_000;
-    let (hour, minute, second) = local(seconds).unwrap_or_else(|| utc_time(seconds));
+    let (hour, minute, second) = local(seconds).map_or_else(|| utc_time(seconds), |(_, time)| time);
     format!("{hour:02}:{minute:02}:{second:02}")
+}
+
+/// Day and time to the minute where the user is, such as `2025-03-01 15:04`.
+#[must_use]
+pub fn local_minute(at: Timestamp) -> String {
+    let seconds = at.0 / 1_000;
+    let (hour, minute, _) = utc_time(seconds);
+    let ((year, month, day), hour, minute) = local(seconds)
+        .map_or((civil(seconds / DAY), hour, minute), |(date, (hour, minute, _))| {
+            (date, hour, minute)
+        });
+    format!("{year:04}-{month:02}-{day:02} {hour:02}:{minute:02}")
 }
 
 /// The moment in RFC 3339, UTC, such as `2025-03-01T10:20:30.123Z`.
@@ -75,9 +90,10 @@ fn days(year: u64, month: u64, day: u64) -> u64 {
     era * 146_097 + of_era * 365 + of_era / 4 - of_era / 100 + of_year - 719_468
 }
 
+/// Date and time of day where the user is; none where that is not known.
 #[cfg(unix)]
 #[allow(unsafe_code)]
-fn local(seconds: u64) -> Option<(u64, u64, u64)> {
+fn local(seconds: u64) -> Option<(Triple, Triple)> {
     let seconds = libc::time_t::try_from(seconds).ok()?;
     let mut parts = std::mem::MaybeUninit::<libc::tm>::zeroed();
     // SAFETY: both pointers are valid for the call; localtime_r keeps neither.
@@ -87,11 +103,13 @@ fn local(seconds: u64) -> Option<(u64, u64, u64)> {
     // SAFETY: localtime_r succeeded and filled it in.
     let parts = unsafe { parts.assume_init() };
     let part = |value: libc::c_int| u64::try_from(value).ok();
-    Some((part(parts.tm_hour)?, part(parts.tm_min)?, part(parts.tm_sec)?))
+    // The structure counts years from 1900 and months from zero.
+    let date = (part(parts.tm_year)? + 1900, part(parts.tm_mon)? + 1, part(parts.tm_mday)?);
+    Some((date, (part(parts.tm_hour)?, part(parts.tm_min)?, part(parts.tm_sec)?)))
 }
 
 #[cfg(not(unix))]
-fn local(_seconds: u64) -> Option<(u64, u64, u64)> {
+fn local(_seconds: u64) -> Option<(Triple, Triple)> {
     None
 }
 

@@ -1,0 +1,147 @@
+//! Owns the history: what is kept of each shutdown in `localport.db`, for people and
+//! programs that ask later.
+//!
+//! Receives the finished receipt and questions; emits the receipt with what its history
+//! says of it. One task does one thing after another with the file, off the runtime's
+//! threads. The file is opened for each use: uses are days apart, and a descriptor held
+//! between them would be one more that an end has to account for. Nothing waits for the
+//! history longer than it may: without it forwards start, carry and end the same.
+
+mod database;
+mod files;
+mod schema;
+
+pub use database::{Database, History, KEPT};
+pub use files::StoreError;
+
+use crate::engine::HOST;
+use crate::home::Home;
+use crate::registry::Tasks;
+use localport_core::receipt::Receipt;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+use tokio::sync::{mpsc, oneshot};
+use tokio::task::spawn_blocking;
+use tokio::time::timeout;
+
+/// Questions that may wait for the one before them.
+const WAITING: usize = 32;
+/// Time the end may spend on the history: a disk that is slower than this is not waited for.
+const SETTLE: Duration = Duration::from_millis(300);
+
+/// The running history. Clones share it.
+#[derive(Clone)]
+pub(crate) struct Store {
+    path: PathBuf,
+    jobs: mpsc::Sender<Job>,
+}
+
+enum Job {
+    Keep { forwards: u32, receipt: Box<Receipt>, reply: oneshot::Sender<Receipt> },
+    Read { limit: u32, reply: oneshot::Sender<Result<History, StoreError>> },
+}
+
+impl Store {
+    /// Begins to look after the history of `home`; returns before the file is touched.
+    pub(crate) fn start(home: &Home, tasks: &Tasks) -> Self {
+        let (jobs, queue) = mpsc::channel(WAITING);
+        let path = home.database();
+        tasks.spawn("history", own(path.clone(), queue));
+        Self { path, jobs }
+    }
+
+    /// Compares the receipt of this engine's end with those before it, keeps it, and
+    /// gives it back with what there is to remark. Takes 300 ms at most.
+    pub(crate) async fn settle(&self, receipt: Receipt, forwards: usize) -> Receipt {
+        let forwards = u32::try_from(forwards).unwrap_or(u32::MAX);
+        let (reply, answer) = oneshot::channel();
+        let job = Job::Keep { forwards, receipt: Box::new(receipt.clone()), reply };
+        let kept = async {
+            self.jobs.send(job).await.ok()?;
+            answer.await.ok()
+        };
+        match timeout(SETTLE, kept).await {
+            Ok(Some(receipt)) => receipt,
+            Ok(None) => lost(receipt, &StoreError::gone(&self.path)),
+            Err(_) => lost(receipt, &StoreError::slow(&self.path, SETTLE)),
+        }
+    }
+
+    /// The last `limit` shutdowns, newest first, and the sums over all.
+    ///
+    /// # Errors
+    /// When the file cannot be read.
+    pub(crate) async fn history(&self, limit: u32) -> Result<History, StoreError> {
+        let (reply, answer) = oneshot::channel();
+        if self.jobs.send(Job::Read { limit, reply }).await.is_err() {
+            return Err(StoreError::gone(&self.path));
+        }
+        answer.await.unwrap_or_else(|_| Err(StoreError::gone(&self.path)))
+    }
+}
+
+/// Does one job after another until nobody can ask any more.
+async fn own(path: PathBuf, mut queue: mpsc::Receiver<Job>) {
+    let first = path.clone();
+    // It has no result, and a panic in it is the runtime's to report.
+    let _ = spawn_blocking(move || prepare(&first)).await;
+    while let Some(job) = queue.recv().await {
+        let path = path.clone();
+        let _ = spawn_blocking(move || perform(&path, job)).await;
+    }
+}
+
+/// Makes the file what it should be, so that the end finds no surprise.
+fn prepare(path: &Path) {
+    let checked = Database::open(path).and_then(|database| database.check());
+    match checked {
+        Ok(()) => {}
+        Err(error) if error.is_damage() => match files::set_aside(path) {
+            Ok(aside) => {
+                let aside = aside.display();
+                tracing::warn!("{error}; it is set aside as `{aside}`, and a new one begins");
+            }
+            Err(worse) => tracing::warn!("{error}; {worse}"),
+        },
+        Err(error) => tracing::warn!("{error}; forwards run without it"),
+    }
+}
+
+fn perform(path: &Path, job: Job) {
+    // Whoever asked may have stopped waiting.
+    match job {
+        Job::Keep { forwards, receipt, reply } => {
+            let _ = reply.send(keep(path, forwards, *receipt));
+        }
+        Job::Read { limit, reply } => {
+            let read = Database::read(path).and_then(|database| match database {
+                Some(database) => database.history(limit),
+                None => Ok(History::default()),
+            });
+            let _ = reply.send(read);
+        }
+    }
+}
+
+/// Keeps `receipt`, in a new file when the old one turns out to be damaged.
+fn keep(path: &Path, forwards: u32, receipt: Receipt) -> Receipt {
+    let attempt = || Database::open(path)?.keep(forwards, receipt.clone());
+    let kept = match attempt() {
+        Err(error) if error.is_damage() => {
+            tracing::warn!("{error}; it is set aside, and a new one begins");
+            files::set_aside(path).and_then(|_| attempt())
+        }
+        kept => kept,
+    };
+    kept.map_or_else(|error| lost(receipt, &error), |shutdown| shutdown.receipt)
+}
+
+/// The receipt that says that it is not kept.
+fn lost(mut receipt: Receipt, error: &StoreError) -> Receipt {
+    tracing::warn!(owner = HOST, "this shutdown is not in the history: {error}");
+    receipt.remarks.push(format!("This shutdown is not in the history: {error}"));
+    receipt
+}
+
+#[cfg(test)]
+mod tests;

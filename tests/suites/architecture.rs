@@ -38,6 +38,7 @@ fn no_room_names_what_stands_above_it() {
     let above = [
         ("src-tauri/core/Cargo.toml", &["localport-engine", "localport-lifecycle"][..]),
         ("src-tauri/lifecycle/Cargo.toml", &["localport-engine", "tauri"][..]),
+        ("src-tauri/tunnel/Cargo.toml", &["localport-core", "localport-engine", "kube"][..]),
         ("src-tauri/engine/Cargo.toml", &["localport-lifecycle", "tauri", "localport"][..]),
         ("src-tauri/cli/Cargo.toml", &["tauri", "localport-desktop"][..]),
     ];

@@ -1,0 +1,7 @@
+//! Bytes of a peer as the reader of headers meets them.
+#![no_main]
+
+#[path = "../harness.rs"]
+mod harness;
+
+libfuzzer_sys::fuzz_target!(|input: &[u8]| harness::headers(input));

@@ -7,6 +7,7 @@ use localport_core::problem::{Code, Problem};
 use localport_engine::adapter::ssh::{SshAdapter, SshOptions, Way};
 use localport_engine::adapter::{Adapter, Session, SessionScope, Upstream, Verdict};
 use localport_engine::home::Home;
+use localport_engine::journal::Journal;
 use localport_engine::registry::{LeaseKind, Registry, Tasks};
 use localport_tests::servers::{RefusingPort, Server};
 use localport_tests::sshd::{self, Sshd};
@@ -55,7 +56,7 @@ impl Ground {
         let registry = Registry::default();
         let places = Home::under(home.path(), home.path().to_owned());
         places.create().unwrap();
-        let adapter = SshAdapter::new(&registry, &places, options);
+        let adapter = SshAdapter::new(&registry, &places, Journal::nowhere(), options);
         let tasks = Tasks::new("test", &registry);
         let (sender, notes) = mpsc::channel(1024);
         Self { home, registry, adapter, tasks, notes, sender }

@@ -8,9 +8,10 @@ use localport_core::snapshot::{Forward, Snapshot};
 use localport_engine::adapter::Adapter;
 use localport_engine::adapter::kube::{KubeAdapter, Options as KubeOptions};
 use localport_engine::adapter::ssh::{SshAdapter, SshOptions};
-use localport_engine::engine::{self, Options};
+use localport_engine::engine::{self, Memory, Options};
 use localport_engine::handle::EngineHandle;
 use localport_engine::home::Home;
+use localport_engine::journal::Journal;
 use localport_engine::registry::Registry;
 use std::io;
 use std::sync::Arc;
@@ -38,7 +39,8 @@ impl Engine {
         let home = Home::under(dir.path(), dir.path().to_owned());
         home.create().unwrap();
         let registry = Registry::default();
-        let ssh: Arc<dyn Adapter> = Arc::new(SshAdapter::new(&registry, &home, ssh));
+        let ssh: Arc<dyn Adapter> =
+            Arc::new(SshAdapter::new(&registry, &home, Journal::nowhere(), ssh));
         let kube: Arc<dyn Adapter> = Arc::new(KubeAdapter::new(&registry, kube));
         let handle = engine::start(Options {
             config: Config { forwards, ..Config::default() },
@@ -48,6 +50,7 @@ impl Engine {
             registry,
             // Longer than the 3 s for which a cluster's stream holds back a client's end.
             drain: Duration::from_secs(6),
+            memory: Memory::none(),
         });
         Self { handle, home: dir }
     }

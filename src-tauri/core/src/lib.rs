@@ -13,6 +13,7 @@ pub mod event;
 pub mod explain;
 pub mod forward;
 pub mod history;
+pub mod journal;
 pub mod kube;
 pub mod lifecycle;
 pub mod problem;

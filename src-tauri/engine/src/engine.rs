@@ -3,6 +3,7 @@
 //! Receives commands from every handle and reports from the supervisors, emits the
 //! snapshot and the events. It does no IO and waits for nothing but its channels.
 
+mod ahead;
 pub(crate) mod board;
 mod ending;
 
@@ -11,6 +12,9 @@ use crate::handle::{Ask, Clock, EngineHandle, HISTORY, Request};
 use crate::registry::{Registry, Tasks};
 use crate::relay::Counters;
 use crate::supervisor::{Order, Report, Shared, Supervisor, Wish};
+pub use ahead::Memory;
+
+use ahead::{Ahead, Step};
 use board::Board;
 use ending::End;
 use localport_core::command::{Command, Done, Refusal, Selector};
@@ -23,6 +27,7 @@ use std::collections::VecDeque;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
+use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::{Notify, Semaphore, broadcast, mpsc, oneshot, watch};
 use tokio::time::{Instant, interval, sleep_until};
 
@@ -59,6 +64,8 @@ pub struct Options {
     pub registry: Registry,
     /// How long open connections may finish when a forward or the engine stops.
     pub drain: Duration,
+    /// What outlives the engine.
+    pub memory: Memory,
 }
 
 /// Starts an engine on the current tokio runtime. Forwards that are switched on bind
@@ -111,6 +118,7 @@ pub fn start(options: Options) -> EngineHandle {
         snapshot,
         stale: Stale::default(),
         end: End::new(options.drain, wish, tasks.clone()),
+        ahead: Ahead::new(options.memory),
         clock,
     };
     for spec in options.config.forwards {
@@ -127,6 +135,10 @@ pub fn start(options: Options) -> EngineHandle {
     tasks.spawn_to_end("loop", engine.run(inputs, stopped));
     handle
 }
+
+/// An order with a place in its supervisor's channel.
+type Ready = (mpsc::OwnedPermit<Order>, Order);
+type Reply = oneshot::Sender<Result<Done, Refusal>>;
 
 /// Everything the loop listens to.
 struct Inputs {
@@ -149,6 +161,7 @@ struct Engine {
     snapshot: watch::Sender<Arc<Snapshot>>,
     stale: Stale,
     end: End,
+    ahead: Ahead,
     clock: Clock,
 }
 
@@ -187,7 +200,7 @@ impl Engine {
         let (orders, orders_in) = mpsc::channel(ORDERS);
         let counters = Arc::new(Counters::default());
         self.board.adopt(counters.clone());
-        let enabled = spec.enabled;
+        let enabled = self.ahead.wanted(&spec);
         let name = spec.name.clone();
         let index = self.orders.len();
         let (supervisor, inbox) =
@@ -202,15 +215,19 @@ impl Engine {
 
     async fn run(mut self, mut inputs: Inputs, stopped: watch::Sender<Option<Receipt>>) {
         self.enter(Phase::Running);
+        if let Some(text) = self.ahead.found() {
+            self.announce(None, Kind::Note { text });
+        }
         let mut ticks = interval(TRAFFIC);
         let mut batch = Vec::with_capacity(BATCH);
-        while !self.end.is_over() {
+        while !(self.end.is_over() && self.ahead.is_empty()) {
             let publish = self.stale.due;
             let stage = self.end.wake_at.map(|at| self.clock.instant(at));
             let watched = *inputs.watchers.borrow() > 0;
             let reports = !inputs.reports.is_closed() || !inputs.reports.is_empty();
             tokio::select! {
                 biased;
+                step = self.ahead.next() => self.perform(step),
                 Some(ask) = inputs.asks.recv() => self.asked(ask),
                 () = until(stage) => self.drive(Input::Due),
                 ended = self.end.work_ended() => self.worked(ended),
@@ -240,8 +257,7 @@ impl Engine {
             }
             Request::Command(Command::TrustHostKey(name), reply) => self.trust(&name, reply),
             Request::Command(command, reply) => {
-                // Whoever asked may have gone; the command stands all the same.
-                let _ = reply.send(self.obey(command));
+                self.obey(command, reply);
             }
             Request::Fresh(reply) => {
                 self.publish();
@@ -250,28 +266,63 @@ impl Engine {
         }
     }
 
-    fn obey(&mut self, command: Command) -> Result<Done, Refusal> {
+    fn obey(&mut self, command: Command, reply: Reply) {
+        match self.accept(&command) {
+            Ok((done, orders)) => {
+                let switched = self.ahead.switched(&command, &done.forwards);
+                self.ahead.after(switched, Step::Obey { orders, done, reply });
+            }
+            Err(refusal) => {
+                // Whoever asked may have gone.
+                let _ = reply.send(Err(refusal));
+            }
+        }
+    }
+
+    /// Asks all before any is told: a refused command has done nothing.
+    fn accept(&self, command: &Command) -> Result<(Done, Vec<Ready>), Refusal> {
         let (selector, order) = match command {
-            Command::Start(selector) => (selector, Order::Start),
-            Command::Stop(selector) => (selector, Order::Stop),
-            Command::Restart(selector) => (selector, Order::Restart),
-            Command::RetryNow(selector) => (selector, Order::RetryNow),
-            Command::TrustHostKey(name) => (Selector::Names(vec![name]), Order::RetryNow),
-            Command::CancelQuit => return self.call_off(),
+            Command::Start(selector) => (selector.clone(), Order::Start),
+            Command::Stop(selector) => (selector.clone(), Order::Stop),
+            Command::Restart(selector) => (selector.clone(), Order::Restart),
+            Command::RetryNow(selector) => (selector.clone(), Order::RetryNow),
+            // Both have their own way.
+            Command::TrustHostKey(_) | Command::CancelQuit => {
+                return Ok((Done::default(), vec![]));
+            }
         };
         let indices = self.board.select(&selector)?;
-        // Asked of all before any is told: a refused command has done nothing.
-        let busy = |index: &&usize| self.orders[**index].capacity() == 0;
-        if let Some(index) = indices.iter().find(busy) {
-            let sentence = format!("`{}` is busy with earlier commands", self.board.name(*index));
-            return Err(Refusal::NotNow { sentence });
-        }
+        let mut ready = Vec::with_capacity(indices.len());
         for index in &indices {
-            // There is room; a supervisor that is gone ends with the engine.
-            let _ = self.orders[*index].try_send(order);
+            match self.orders[*index].clone().try_reserve_owned() {
+                Ok(permit) => ready.push((permit, order)),
+                Err(TrySendError::Full(_)) => {
+                    let name = self.board.name(*index);
+                    let sentence = format!("`{name}` is busy with earlier commands");
+                    return Err(Refusal::NotNow { sentence });
+                }
+                // A supervisor that is gone ends with the engine.
+                Err(TrySendError::Closed(_)) => {}
+            }
         }
         let forwards = indices.iter().map(|index| self.board.name(*index).to_owned()).collect();
-        Ok(Done { forwards, message: None })
+        Ok((Done { forwards, message: None }, ready))
+    }
+
+    /// Does what the journal has written down.
+    fn perform(&mut self, step: Step) {
+        match step {
+            Step::Obey { orders, done, reply } => {
+                for (permit, order) in orders {
+                    permit.send(order);
+                }
+                // Whoever asked may have gone; the command stands all the same.
+                let _ = reply.send(Ok(done));
+            }
+            Step::Enter(stage, now) => self.begin(stage, now),
+            Step::Resume => self.resume(),
+            Step::Say(text) => self.announce(None, Kind::Note { text }),
+        }
     }
 
     /// Trusting asks the host again, so it runs beside the loop; the forward then retries.

@@ -72,10 +72,10 @@ impl Home {
         self.state.join("lock")
     }
 
-    /// The account of child processes, for the start after a crash.
+    /// What is written ahead of every step, for the start after a crash.
     #[must_use]
-    pub fn children(&self) -> PathBuf {
-        self.state.join("children")
+    pub fn journal(&self) -> PathBuf {
+        self.state.join("journal")
     }
 
     /// The history.

@@ -7,6 +7,7 @@ mod adapters;
 pub mod configuration;
 mod error;
 mod lock;
+mod recovery;
 
 pub use adapters::ssh_options;
 pub use error::HostError;
@@ -18,10 +19,12 @@ use crate::control::{self, Control};
 use crate::engine::{self, HOST, Options};
 use crate::handle::EngineHandle;
 use crate::home::Home;
+use crate::journal::{Journal, JournalFile, Medium};
 use crate::logs::{self, Logs};
 use crate::registry::{Lease, LeaseKind, Registry, Tasks};
 use crate::store::Store;
-use localport_core::config::Config;
+use localport_core::config::{Config, ForwardSpec};
+use localport_core::journal::{Entry, Switches};
 use localport_core::receipt::Receipt;
 use localport_core::shutdown::Reason;
 use localport_core::snapshot::{Forward, ListenerState};
@@ -47,6 +50,8 @@ pub struct HostOptions {
     pub ssh: SshOptions,
     /// How long open connections may finish at the end.
     pub drain: Duration,
+    /// Where the journal lies; none means a file in `home`.
+    pub journal: Option<Box<dyn Medium>>,
 }
 
 impl HostOptions {
@@ -60,6 +65,7 @@ impl HostOptions {
             logs: None,
             ssh: adapters::ssh_options(),
             drain: engine::DRAIN,
+            journal: None,
         }
     }
 }
@@ -71,11 +77,14 @@ pub struct RunningHost {
     pub engine: EngineHandle,
     /// Who this host is, as a second start reads it.
     pub owner: Owner,
+    /// What the start found of a host that did not end by itself, in one sentence.
+    pub found: Option<String>,
     open_window: Option<mpsc::Receiver<()>>,
     control: Control,
     store: Store,
     released: watch::Sender<Option<Receipt>>,
     tasks: Tasks,
+    journal: Journal,
     lock: Lock,
     _lock_lease: Lease,
 }
@@ -95,16 +104,18 @@ pub async fn start(options: HostOptions) -> Result<RunningHost, HostError> {
 
     let registry = Registry::default();
     let lock_lease = registry.lease(LeaseKind::Lock, home.lock().display().to_string(), HOST);
-    adapters::sweep(&home).await;
     let mut loaded = configuration::load(&home, &options.config_files);
     if !options.config_files.is_empty()
         && let Some((path, source)) = loaded.unreadable.pop()
     {
         return Err(HostError::Config { path, source });
     }
-    let ssh = adapters::ssh(&registry, &home, options.ssh);
+    let medium = options.journal.unwrap_or_else(|| Box::new(JournalFile::new(home.journal())));
+    let memory = recovery::recover(&home, medium, &registry, &loaded.config).await;
+    let (journal, found) = (memory.journal.clone(), memory.found.clone());
+    let ssh = adapters::ssh(&registry, &home, journal.clone(), options.ssh);
     let kube = adapters::kube(&registry);
-    let expected = Expected::of(&loaded.config);
+    let expected = Expected::of(&loaded.config, &memory.switches);
     let engine = engine::start(Options {
         config: loaded.config,
         searched: loaded.searched,
@@ -112,6 +123,7 @@ pub async fn start(options: HostOptions) -> Result<RunningHost, HostError> {
         kube,
         registry: registry.clone(),
         drain: options.drain,
+        memory,
     });
 
     let tasks = Tasks::new(HOST, &registry);
@@ -131,20 +143,24 @@ pub async fn start(options: HostOptions) -> Result<RunningHost, HostError> {
         Ok(control) => control,
         Err(error) => {
             engine.quit(Reason::Failure);
-            engine.stopped().await;
+            let stopped = engine.stopped().await;
+            journal.finish(stopped.is_clean()).await;
             tasks.cancel();
             return Err(error);
         }
     };
     expected.settle(&engine).await;
+    journal.put(Entry::HostReady);
     Ok(RunningHost {
         engine,
         owner,
+        found,
         open_window: Some(windows),
         control,
         store,
         released,
         tasks,
+        journal,
         lock,
         _lock_lease: lock_lease,
     })
@@ -159,10 +175,14 @@ impl RunningHost {
     /// Waits until the engine has ended, whoever asked for it, then releases the rest:
     /// control API closed, socket removed, lock free, last answers given.
     pub async fn wait(self) -> Receipt {
-        let stopped = self.engine.stopped().await;
+        let mut stopped = self.engine.stopped().await;
+        stopped.remarks.extend(self.journal.loss());
         let forwards = self.engine.snapshot().borrow().forwards.len();
-        let stopped = self.store.settle(stopped, forwards).await;
+        let mut stopped = self.store.settle(stopped, forwards).await;
         self.control.close();
+        // The lock protects the journal: the next host opens it once it is closed.
+        let lost = self.journal.finish(stopped.is_clean()).await;
+        stopped.remarks.extend(lost.filter(|lost| !stopped.remarks.contains(lost)));
         self.lock.release();
         // Those who asked to wait are answered when a new host may start.
         self.released.send_replace(Some(stopped.clone()));
@@ -186,8 +206,9 @@ struct Expected {
 }
 
 impl Expected {
-    fn of(config: &Config) -> Self {
-        let enabled = config.forwards.iter().filter(|forward| forward.enabled).count();
+    fn of(config: &Config, switches: &Switches) -> Self {
+        let wanted = |forward: &&ForwardSpec| switches.wanted(&forward.name, forward.enabled);
+        let enabled = config.forwards.iter().filter(wanted).count();
         Self { forwards: config.forwards.len(), enabled }
     }
 

@@ -9,6 +9,7 @@ pub mod engine;
 pub mod handle;
 pub mod home;
 pub mod host;
+pub mod journal;
 pub mod listener;
 pub mod logs;
 pub mod process;

@@ -1,11 +1,10 @@
 //! Owns child processes: how they start, how they are known again, how they end.
 //!
 //! Receives a [`ChildSpec`]; emits the child's stderr lines and its exit. Every child
-//! has a lease, a process group of its own and a line in the journal, so that even an
+//! has a lease, a process group of its own and an entry in the journal, so that even an
 //! engine that was killed leaves nothing: the operating system ends the children where
 //! it can, and [`sweep`] ends the rest at the next start.
 
-mod journal;
 mod spawner;
 mod sweep;
 
@@ -19,9 +18,9 @@ mod unix;
 
 pub use sweep::{Stray, sweep};
 
-use crate::home::Home;
+use crate::journal::Journal;
 use crate::registry::{Lease, LeaseId, LeaseKind, Mark, Tasks};
-use journal::Journal;
+use localport_core::journal::{Entry, Process};
 use platform::Group;
 use spawner::Spawner;
 use std::collections::VecDeque;
@@ -125,11 +124,10 @@ impl Drop for Abandoned {
 type Tail = Arc<Mutex<VecDeque<String>>>;
 
 impl Children {
-    /// An account in `home`'s journal; the children are awaited by tasks of `tasks` and
+    /// An account in `journal`; the children are awaited by tasks of `tasks` and
     /// killed when that group is cancelled.
     #[must_use]
-    pub fn new(home: &Home, tasks: Tasks) -> Self {
-        let journal = Journal::new(home.children());
+    pub fn new(journal: Journal, tasks: Tasks) -> Self {
         Self { inner: Arc::new(Inner { journal, spawner: Spawner::new(), tasks }) }
     }
 
@@ -140,7 +138,13 @@ impl Children {
     /// When the program cannot be started; `NotFound` when there is none of that name.
     pub async fn spawn(&self, spec: ChildSpec) -> io::Result<(Child, mpsc::Receiver<String>)> {
         let token = token();
-        self.inner.journal.intend(&token, &spec);
+        let intended = Entry::ChildIntended {
+            token: token.clone(),
+            program: spec.program.clone(),
+            dir: spec.dir.clone(),
+            host: self.inner.journal.host().clone(),
+        };
+        self.inner.journal.ahead(vec![intended]).await;
         let mut command = Command::new(&spec.program);
         command
             .args(&spec.args)
@@ -154,7 +158,7 @@ impl Children {
         match self.start(command).await {
             Ok((child, group)) => Ok(self.adopt(child, group, token, &spec)),
             Err(error) => {
-                self.inner.journal.ended(&token);
+                self.inner.journal.put(Entry::ChildEnded { token });
                 Err(error)
             }
         }
@@ -198,11 +202,6 @@ impl Children {
         })
     }
 
-    /// Forgets in the journal what has ended.
-    pub fn compact(&self) {
-        self.inner.journal.compact();
-    }
-
     async fn start(&self, command: Command) -> io::Result<(tokio::process::Child, Group)> {
         let child = self.inner.spawner.spawn(command).await?;
         let group = Group::of(&child)?;
@@ -217,7 +216,8 @@ impl Children {
         spec: &ChildSpec,
     ) -> (Child, mpsc::Receiver<String>) {
         let pid = child.id().unwrap_or_default();
-        self.inner.journal.started(&token, pid, platform::start_time(pid));
+        let process = Process { pid, started: platform::start_time(pid) };
+        self.inner.journal.put(Entry::ChildStarted { token: token.clone(), process });
         let group = Arc::new(group);
         let tail = Tail::default();
         let abandoned = CancellationToken::new();
@@ -332,7 +332,7 @@ impl Reaper {
                 self.force().await
             }
         };
-        self.account.journal.ended(&self.token);
+        self.account.journal.put(Entry::ChildEnded { token: self.token });
         waited.unwrap_or_else(|error| {
             tracing::warn!(%error, "a child's exit could not be read");
             ExitStatus::default()
@@ -364,6 +364,12 @@ async fn read_lines(stderr: ChildStderr, tail: Tail, lines: mpsc::Sender<String>
         // Nobody listens any more: the tail still wants the last words.
         let _ = lines.send(line).await;
     }
+}
+
+/// This process.
+pub(crate) fn this() -> Process {
+    let pid = std::process::id();
+    Process { pid, started: platform::start_time(pid) }
 }
 
 /// A name that no other process carries: 128 bits seeded by the operating system.

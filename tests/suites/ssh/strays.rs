@@ -1,6 +1,9 @@
 //! What an engine that was killed leaves behind is ended by the next start.
 
 use super::*;
+use localport_core::journal::{Entry, Past, Process, format, replay};
+use localport_core::time::Timestamp;
+use localport_engine::journal::JournalFile;
 use localport_engine::process::{ChildSpec, Children, sweep};
 use std::process::{Command, Stdio};
 
@@ -27,10 +30,13 @@ async fn a_killed_engine_leaves_no_stray() {
     assert!(home.path().join("run").read_dir().unwrap().count() > 0);
     victim.kill().unwrap();
     victim.wait().unwrap();
-    sweep(&places).await;
+    let (journal, past) = opened(&places);
+    sweep(&places, &past, &journal).await;
     assert!(!is_running(child), "the ssh of a dead engine still runs");
     assert_eq!(home.path().join("run").read_dir().unwrap().count(), 0);
-    assert_eq!(std::fs::metadata(places.children()).unwrap().len(), 0);
+    assert_eq!(journal.finish(true).await, None);
+    let (_, past) = opened(&places);
+    assert_eq!((past.children.len(), past.files.len()), (0, 0));
 }
 
 /// Plays the engine above; alone it has nothing to do.
@@ -44,7 +50,8 @@ async fn the_engine_that_is_killed() {
     let registry = Registry::default();
     let extra_args = vec!["-F".into(), dir.join("ssh_config").into()];
     let options = SshOptions { extra_args, ..SshOptions::default() };
-    let adapter = SshAdapter::new(&registry, &places, options);
+    let (journal, _) = opened(&places);
+    let adapter = SshAdapter::new(&registry, &places, journal, options);
     let target = Target::Ssh(SshTarget {
         host: "127.0.0.1".into(),
         user: None,
@@ -78,31 +85,44 @@ async fn a_stray_is_known_by_its_token_and_never_by_its_number_alone() {
     std::fs::create_dir(&dir).unwrap();
     let elsewhere = home.path().join("elsewhere");
     std::fs::create_dir(&elsewhere).unwrap();
-    // As an engine with a number and a start that nobody has wrote it.
-    let line = |token: &str, pid: u32, started: Option<String>, dir: &std::path::Path| {
-        format!(
-            "{{\"what\":\"intent\",\"token\":\"{token}\",\"program\":\"ssh\",\"dir\":{dir:?},\
-             \"engine\":4194304,\"engine_started\":\"gone:1\"}}\n\
-             {{\"what\":\"started\",\"token\":\"{token}\",\"pid\":{pid},\"started\":{}}}\n",
-            serde_json::to_string(&started).unwrap()
-        )
+    // As a host with a number and a start that nobody has wrote it.
+    let gone = Process { pid: 4_194_304, started: Some("gone:1".into()) };
+    let child = |token: &str, pid: u32, dir: &std::path::Path| {
+        [
+            Entry::ChildIntended {
+                token: token.into(),
+                program: "ssh".into(),
+                dir: Some(dir.to_owned()),
+                host: gone.clone(),
+            },
+            Entry::ChildStarted {
+                token: token.into(),
+                process: Process { pid, started: started(pid) },
+            },
+        ]
     };
-    let journal = line("stray-token", stray.id(), started(stray.id()), &dir)
-        + &line("third-token", bystander.id(), started(bystander.id()), &elsewhere);
-    std::fs::write(places.children(), journal).unwrap();
+    let entries = child("stray-token", stray.id(), &dir).into_iter().chain(child(
+        "third-token",
+        bystander.id(),
+        &elsewhere,
+    ));
+    let bytes: Vec<u8> = entries.filter_map(|entry| format::encode(&entry)).flatten().collect();
+    std::fs::write(places.journal(), bytes).unwrap();
     eventually("both shells have their child", || {
         let all = sshd::parents();
         [stray.id(), bystander.id()].iter().all(|it| all.iter().any(|(_, of)| of == it))
     })
     .await;
-    let ended = sweep(&places).await;
+    let (journal, past) = opened(&places);
+    let ended = sweep(&places, &past, &journal).await;
     assert_eq!(ended.len(), 2, "the shell and its sleep: {ended:?}");
     assert!(ended.iter().any(|it| it.pid == stray.id()));
     stray.wait().unwrap();
     assert!(!dir.exists());
     assert!(elsewhere.exists(), "a directory that is not ours by its name");
     assert_eq!(bystander.try_wait().unwrap(), None, "a bystander was ended");
-    assert_eq!(sweep(&places).await, []);
+    assert_eq!(journal.finish(true).await, None);
+    assert_eq!(opened(&places).1.children.len(), 0, "and is forgotten");
     let all = sshd::parents();
     for (pid, _) in all.iter().filter(|(_, of)| *of == bystander.id()) {
         sshd::signal(*pid, rustix::process::Signal::KILL);
@@ -118,9 +138,13 @@ async fn the_children_of_a_living_engine_are_left_alone() {
     let places = Home::under(home.path(), home.path().to_owned());
     places.create().unwrap();
     let tasks = Tasks::new("test", &Registry::default());
-    let children = Children::new(&places, tasks.clone());
+    let (journal, _) = opened(&places);
+    let children = Children::new(journal.clone(), tasks.clone());
     let (child, _lines) = children.spawn(sleeper("exec sleep 300")).await.unwrap();
-    assert_eq!(sweep(&places).await, []);
+    journal.ahead(vec![Entry::HostReady]).await;
+    let past = understood(&places);
+    assert_eq!(past.children.len(), 1);
+    assert_eq!(sweep(&places, &past, &journal).await, []);
     assert!(is_running(child.pid()));
     assert!(!child.end(Duration::from_secs(5)).await, "it had to be killed");
     tasks.wait().await;
@@ -144,6 +168,17 @@ async fn a_child_that_does_not_listen_is_killed_with_its_group() {
     eventually("the grandchild ends", || !is_running(grandchild)).await;
     tasks.wait().await;
     assert!(registry.list().is_empty());
+}
+
+/// The journal as a start opens it.
+fn opened(places: &Home) -> (Journal, Past) {
+    let medium = Box::new(JournalFile::new(places.journal()));
+    Journal::open(medium, &Registry::default(), Timestamp(1))
+}
+
+/// The journal as it lies there.
+fn understood(places: &Home) -> Past {
+    replay(format::decode(&std::fs::read(places.journal()).unwrap()).entries)
 }
 
 fn sleeper(script: &str) -> ChildSpec {

@@ -79,7 +79,7 @@ fn already_running(owner: &Owner, output: &mut Output) -> Result<Exit, CommandEr
 fn greet(host: &RunningHost, output: &mut Output) -> std::io::Result<()> {
     let snapshot = host.engine.snapshot().borrow().clone();
     if output.json() {
-        return output.record(&json!({ "started": host.owner }));
+        return output.record(&json!({ "started": host.owner, "found": host.found }));
     }
     let on = snapshot.forwards.iter().filter(|forward| forward.wanted).count();
     let off = snapshot.forwards.len() - on;
@@ -89,6 +89,9 @@ fn greet(host: &RunningHost, output: &mut Output) -> std::io::Result<()> {
         "LocalPort {} runs {on} forward{plural}{off} (process {})",
         snapshot.version, snapshot.pid
     ))?;
+    if let Some(found) = &host.found {
+        output.line(format!("{found}."))?;
+    }
     list(&snapshot, output)?;
     configuration(&snapshot.config, output)?;
     output.line("Ctrl-C ends it; `localport status` shows it from another terminal")

@@ -27,9 +27,11 @@ pub use destination::Way;
 
 use super::{Adapter, Session, SessionScope};
 use crate::home::Home;
+use crate::journal::Journal;
 use crate::process::Children;
 use crate::registry::{LeaseKind, Registry, Tasks};
 use destination::Destination;
+use dir::PrivateDir;
 use futures_util::future::BoxFuture;
 use hostkey::Shown;
 use localport_core::config::{SshTarget, Target};
@@ -38,6 +40,7 @@ use pool::Pool;
 use session::SshSession;
 use std::collections::HashMap;
 use std::ffi::OsString;
+use std::io;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -83,6 +86,7 @@ pub struct SshAdapter {
 struct Ground {
     tasks: Tasks,
     children: Children,
+    journal: Journal,
     options: SshOptions,
     runtime: PathBuf,
     /// Unknown keys that people were shown.
@@ -92,6 +96,10 @@ struct Ground {
 }
 
 impl Ground {
+    async fn private_dir(&self) -> io::Result<PrivateDir> {
+        PrivateDir::make(&self.runtime, self.tasks.registry(), &self.journal).await
+    }
+
     fn shown(&self, destination: &Destination) -> Option<Shown> {
         self.keys().get(destination).cloned()
     }
@@ -114,16 +122,17 @@ impl Ground {
 }
 
 impl SshAdapter {
-    /// An adapter that keeps its sockets below `home.runtime` and its children in
-    /// `home`'s journal.
+    /// An adapter that keeps its sockets below `home.runtime`, and the account of what
+    /// it makes in `journal`.
     #[must_use]
-    pub fn new(registry: &Registry, home: &Home, options: SshOptions) -> Self {
+    pub fn new(registry: &Registry, home: &Home, journal: Journal, options: SshOptions) -> Self {
         let tasks = Tasks::new("ssh", registry);
-        let children = Children::new(home, tasks.clone());
+        let children = Children::new(journal.clone(), tasks.clone());
         let runtime = home.runtime.clone();
         let ground = Arc::new(Ground {
             tasks,
             children,
+            journal,
             options,
             runtime,
             shown: Mutex::default(),

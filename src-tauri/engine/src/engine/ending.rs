@@ -3,6 +3,7 @@
 //! Receives requests to end, the state of the board and the fate of its own work; emits
 //! the stages, and at last how it went.
 
+use super::ahead::Step;
 use super::{ENGINE, Engine, HOST};
 use crate::adapter::Adapter;
 use crate::handle::Ask;
@@ -10,6 +11,7 @@ use crate::registry::Tasks;
 use crate::supervisor::Wish;
 use localport_core::command::{Done, Refusal};
 use localport_core::event::Kind;
+use localport_core::journal::Entry;
 use localport_core::receipt::Receipt;
 use localport_core::shutdown::{Budgets, Input, Output, Reason, Stage, State, step};
 use localport_core::snapshot::{self, ForwardState, ListenerState, Phase, Snapshot};
@@ -99,6 +101,9 @@ impl Engine {
             Ask::QuitWithin(reason, within) => {
                 if !self.end.reasons.contains(&reason) {
                     self.end.reasons.push(reason);
+                    if self.end.is_under_way() {
+                        self.ahead.put(Entry::EndBegun { reason: Some(reason) });
+                    }
                 }
                 self.drive(Input::AskWithin(within));
             }
@@ -125,17 +130,27 @@ impl Engine {
         self.end.state = state;
         for output in outputs {
             match output {
-                Output::Enter(stage) => self.begin(stage, now),
+                Output::Enter(stage) => self.announce_ahead(stage, now),
                 Output::WakeAt(at) => self.end.wake_at = Some(at),
-                Output::Resume => self.resume(),
+                Output::Resume => self.ahead.after(vec![Entry::EndCancelled], Step::Resume),
                 Output::Finish => self.end.wake_at = None,
             }
         }
     }
 
+    /// The journal knows of a stage before its work begins.
+    fn announce_ahead(&mut self, stage: Stage, now: Timestamp) {
+        let mut entries = vec![Entry::StageEntered { stage }];
+        if stage == Stage::StopNewWork {
+            entries.insert(0, Entry::EndBegun { reason: self.end.reasons.first().copied() });
+        }
+        self.ahead.after(entries, Step::Enter(stage, now));
+    }
+
     /// Passes the stage when the board shows that it has nothing left.
     pub(super) fn look(&mut self) {
-        while let Some(stage) = self.end.stage() {
+        // A stage that has not begun is not over.
+        while let Some(stage) = self.end.stage().filter(|_| self.ahead.is_empty()) {
             let done = match stage {
                 Stage::StopNewWork => self.board.all(|forward| {
                     forward.listener.state == ListenerState::Closed
@@ -161,7 +176,7 @@ impl Engine {
         });
     }
 
-    fn begin(&mut self, stage: Stage, now: Timestamp) {
+    pub(super) fn begin(&mut self, stage: Stage, now: Timestamp) {
         if stage == Stage::StopNewWork {
             self.end.begun = Some(now);
             self.registry.begin_release();
@@ -206,7 +221,7 @@ impl Engine {
         self.end.work = Some((stage, task));
     }
 
-    fn resume(&mut self) {
+    pub(super) fn resume(&mut self) {
         self.end.wake_at = None;
         self.end.begun = None;
         self.registry.forget_release();

@@ -4,7 +4,7 @@ use crate::adapter::Adapter;
 use crate::adapter::kube::{KubeAdapter, Options as KubeOptions};
 use crate::adapter::ssh::{SshAdapter, SshOptions};
 use crate::home::Home;
-use crate::process;
+use crate::journal::Journal;
 use crate::registry::Registry;
 use std::env;
 use std::ffi::OsString;
@@ -26,17 +26,13 @@ pub fn ssh_options() -> SshOptions {
     options
 }
 
-/// Ends what a crashed host left behind.
-pub(super) async fn sweep(home: &Home) {
-    for stray in process::sweep(home).await {
-        let how = if stray.forced { "killed" } else { "ended" };
-        let program = stray.program.display();
-        tracing::info!("{how} `{program}`, process `{}`, left by a host that crashed", stray.pid);
-    }
-}
-
-pub(super) fn ssh(registry: &Registry, home: &Home, options: SshOptions) -> Arc<dyn Adapter> {
-    Arc::new(SshAdapter::new(registry, home, options))
+pub(super) fn ssh(
+    registry: &Registry,
+    home: &Home,
+    journal: Journal,
+    options: SshOptions,
+) -> Arc<dyn Adapter> {
+    Arc::new(SshAdapter::new(registry, home, journal, options))
 }
 
 pub(super) fn kube(registry: &Registry) -> Arc<dyn Adapter> {

@@ -23,11 +23,14 @@ pub(super) fn prepare(command: &mut Command) {
     });
 }
 
-/// When process `pid` started: the boot it belongs to and the ticks since.
+/// When the living process `pid` started: the boot it belongs to and the ticks since.
 pub(super) fn start_time(pid: u32) -> Option<String> {
     let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
     // The name in parentheses may hold anything, also spaces and parentheses.
     let after_name = stat.rsplit_once(')')?.1;
+    if after_name.trim_start().starts_with(['Z', 'X']) {
+        return None; // Dead, and only waits to be reaped.
+    }
     // Field 22 of proc_pid_stat(5); what follows the name starts at field 3.
     let ticks = after_name.split_ascii_whitespace().nth(22 - 3)?;
     let boot = fs::read_to_string("/proc/sys/kernel/random/boot_id").ok()?;

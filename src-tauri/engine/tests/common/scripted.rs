@@ -11,7 +11,7 @@ use localport_core::snapshot::{Forward, Snapshot};
 use localport_engine::adapter::{
     Adapter, ConnectError, Connection, Route, Session, SessionScope, Verdict,
 };
-use localport_engine::engine::{self, Options};
+use localport_engine::engine::{self, Memory, Options};
 use localport_engine::handle::EngineHandle;
 use localport_engine::registry::Registry;
 use std::io;
@@ -283,6 +283,7 @@ pub fn engine_of(
         kube: Arc::new(kube.clone()),
         registry: Registry::default(),
         drain,
+        memory: Memory::none(),
     })
 }
 

@@ -1,8 +1,10 @@
 //! Owns the private directory of one master: short enough for a socket's name, readable
 //! by this user only, gone with its owner.
 
+use crate::journal::Journal;
 use crate::process::DIR_PREFIX;
 use crate::registry::{Lease, LeaseKind, Registry};
+use localport_core::journal::Entry;
 use std::fs::DirBuilder;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -18,6 +20,7 @@ const TEMPORARY_SUFFIX: usize = 17;
 pub(super) struct PrivateDir {
     path: PathBuf,
     registry: Registry,
+    journal: Journal,
     _lease: Lease,
 }
 
@@ -27,7 +30,11 @@ impl PrivateDir {
     ///
     /// # Errors
     /// When neither can be made.
-    pub(super) fn make(runtime: &Path, registry: &Registry) -> io::Result<Self> {
+    pub(super) async fn make(
+        runtime: &Path,
+        registry: &Registry,
+        journal: &Journal,
+    ) -> io::Result<Self> {
         let token = crate::process::token();
         let name = format!("{DIR_PREFIX}{}", token.get(..12).unwrap_or(&token));
         let below =
@@ -40,10 +47,11 @@ impl PrivateDir {
         }
         builder.recursive(true).create(&below)?;
         let path = below.join(name);
+        journal.ahead(vec![Entry::FileMade { path: path.clone() }]).await;
         // Not recursive: a directory that is there already may be somebody else's.
         builder.recursive(false).create(&path)?;
         let lease = registry.lease(LeaseKind::File, path.display().to_string(), "ssh");
-        Ok(Self { path, registry: registry.clone(), _lease: lease })
+        Ok(Self { path, registry: registry.clone(), journal: journal.clone(), _lease: lease })
     }
 
     pub(super) fn path(&self) -> &Path {
@@ -61,7 +69,10 @@ impl Drop for PrivateDir {
         if let Err(error) = std::fs::remove_dir_all(&self.path) {
             let path = self.path.display();
             self.registry.fault(format!("`{path}` could not be removed: {error}"));
+            // The next start tries again.
+            return;
         }
+        self.journal.put(Entry::FileGone { path: std::mem::take(&mut self.path) });
     }
 }
 
@@ -74,11 +85,11 @@ mod tests {
     use super::*;
     use std::os::unix::fs::PermissionsExt;
 
-    #[test]
-    fn a_long_runtime_directory_is_left_for_the_temporary_one() {
+    #[tokio::test]
+    async fn a_long_runtime_directory_is_left_for_the_temporary_one() {
         let registry = Registry::default();
         let short = tempfile::tempdir_in("/tmp").unwrap();
-        let dir = PrivateDir::make(short.path(), &registry).unwrap();
+        let dir = PrivateDir::make(short.path(), &registry, &Journal::nowhere()).await.unwrap();
         assert!(dir.path().starts_with(short.path()));
         assert_eq!(dir.path().metadata().unwrap().permissions().mode() & 0o777, 0o700);
         assert_eq!(registry.list().len(), 1);
@@ -88,7 +99,7 @@ mod tests {
         assert!(registry.list().is_empty());
 
         let long = short.path().join("x".repeat(90));
-        let dir = PrivateDir::make(&long, &registry).unwrap();
+        let dir = PrivateDir::make(&long, &registry, &Journal::nowhere()).await.unwrap();
         assert!(fits(dir.path()), "{}", dir.path().display());
         assert!(!dir.path().starts_with(&long));
     }

@@ -8,7 +8,6 @@ mod words;
 
 use super::Ground;
 use super::destination::Destination;
-use super::dir::PrivateDir;
 use super::master::internal;
 use crate::process::{Captured, ChildSpec};
 use localport_core::problem::{Code, Problem};
@@ -68,7 +67,7 @@ pub(super) async fn explain(
 /// is fetched again, compared, and only then written to the person's known_hosts.
 pub(super) async fn trust(ground: &Ground, destination: &Destination) -> Result<String, Problem> {
     let shown = ground.shown(destination).ok_or_else(|| nothing_shown(destination))?;
-    let dir = PrivateDir::make(&ground.runtime, ground.tasks.registry()).map_err(internal)?;
+    let dir = ground.private_dir().await.map_err(internal)?;
     let fetched = dir.path().join("known_hosts");
     let lines = fetch(ground, &shown, &fetched).await?;
     for line in lines.lines() {

@@ -78,7 +78,7 @@ impl Master {
         destination: &Destination,
         audience: &Audience,
     ) -> Result<Keeper, Problem> {
-        let dir = PrivateDir::make(&ground.runtime, ground.tasks.registry()).map_err(internal)?;
+        let dir = ground.private_dir().await.map_err(internal)?;
         let mut birth = Birth::begin(ground, destination, audience, dir).await?;
         let outcome = timeout(START_LIMIT, birth.carrier()).await;
         match outcome {

@@ -153,7 +153,6 @@ impl Pool {
                 tasks.registry().fault("the SSH adapter did not end within its time");
             }
         }
-        self.ground.children.compact();
     }
 
     fn attempt(

@@ -153,12 +153,9 @@ async fn the_children_of_a_living_engine_are_left_alone() {
 /// Item 4: asked first, killed when that does not help, the group and all.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_child_that_does_not_listen_is_killed_with_its_group() {
-    let home = tempfile::tempdir().unwrap();
-    let places = Home::under(home.path(), home.path().to_owned());
-    places.create().unwrap();
     let registry = Registry::default();
     let tasks = Tasks::new("test", &registry);
-    let children = Children::new(&places, tasks.clone());
+    let children = Children::new(Journal::nowhere(), tasks.clone());
     let stubborn = "trap '' TERM; echo ready >&2; sleep 300 & wait; sleep 300";
     let (child, mut lines) = children.spawn(sleeper(stubborn)).await.unwrap();
     assert_eq!(timeout(DEADLINE, lines.recv()).await.unwrap().unwrap(), "ready");

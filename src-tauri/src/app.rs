@@ -146,7 +146,7 @@ async fn first_window(surface: Arc<TauriSurface>, opening: Opening) {
 }
 
 fn watch_signals() -> Option<Watch> {
-    localport_lifecycle::watch()
+    localport_lifecycle::watch(localport_lifecycle::Host::Desktop)
         .inspect_err(|error| tracing::warn!("signals are not watched: {error}"))
         .ok()
 }

@@ -12,7 +12,7 @@ use localport_core::shutdown::Reason;
 use localport_core::snapshot::{Forward, Snapshot, Standing};
 use localport_engine::handle::EngineHandle;
 use localport_engine::registry::Tasks;
-use localport_lifecycle::Watch;
+use localport_lifecycle::{Notice, Watch};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::{mpsc, watch};
@@ -64,7 +64,7 @@ impl<S: Surface> Controller<S> {
             let wake = self.wake();
             tokio::select! {
                 biased;
-                event = lifecycle(&mut inputs.lifecycle) => self.obey(event),
+                notice = lifecycle(&mut inputs.lifecycle) => self.obey(notice),
                 Some(action) = inputs.actions.recv() => self.act(action).await,
                 Some(()) = window(&mut inputs.windows) => self.surface.open_window(),
                 changed = self.snapshot.changed(), if !self.due => match changed {
@@ -98,7 +98,7 @@ impl<S: Surface> Controller<S> {
         }
     }
 
-    fn obey(&self, event: LifecycleEvent) {
+    fn obey(&self, Notice { event, done }: Notice) {
         match event {
             LifecycleEvent::QuitRequested { source } => {
                 tracing::info!(?source, "asked to quit");
@@ -108,12 +108,19 @@ impl<S: Surface> Controller<S> {
                 tracing::info!("the configuration is read again at the next start");
             }
             LifecycleEvent::SessionEnding { end, within } => {
-                self.engine.quit_within(end.into(), within);
+                tracing::info!(?end, ?within, "the session ends");
+                self.ending.session_ends(&self.engine, end, within, done);
             }
-            LifecycleEvent::SessionEndCancelled
-            | LifecycleEvent::WillSleep { .. }
-            | LifecycleEvent::DidWake { .. }
-            | LifecycleEvent::NetworkChanged => {}
+            LifecycleEvent::SessionEndCancelled => self.ending.session_goes_on(&self.engine),
+            LifecycleEvent::WillSleep { within } => {
+                let engine = self.engine.clone();
+                self.tasks.spawn("suspend", async move {
+                    engine.suspend(within).await;
+                    drop(done);
+                });
+            }
+            LifecycleEvent::DidWake { slept } => self.engine.wake(slept),
+            LifecycleEvent::NetworkChanged => self.engine.network_changed(),
         }
     }
 
@@ -173,7 +180,7 @@ impl<S: Surface> Controller<S> {
     }
 }
 
-async fn lifecycle(watch: &mut Option<Watch>) -> LifecycleEvent {
+async fn lifecycle(watch: &mut Option<Watch>) -> Notice {
     match watch {
         Some(watch) => watch.next().await,
         None => std::future::pending().await,

@@ -3,9 +3,11 @@
 //!
 //! Receives requests to quit and the engine's report; emits the exit code.
 
+use localport_core::lifecycle::SessionEnd;
 use localport_core::receipt::Receipt;
 use localport_core::shutdown::Reason;
 use localport_engine::handle::EngineHandle;
+use localport_lifecycle::Done;
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -25,12 +27,14 @@ const LAST_EVENT_RESERVE: Duration = Duration::from_millis(500);
 pub(crate) struct Ending {
     code: Mutex<Option<i32>>,
     finished: Condvar,
+    /// What the system waits for.
+    session: Mutex<Vec<Done>>,
 }
 
 impl Ending {
     /// A gate that nobody has come to yet.
     pub(crate) fn new() -> Self {
-        Self { code: Mutex::new(None), finished: Condvar::new() }
+        Self { code: Mutex::new(None), finished: Condvar::new(), session: Mutex::default() }
     }
 
     /// Begins the end. Asking twice is asking once.
@@ -38,11 +42,34 @@ impl Ending {
         engine.quit(reason);
     }
 
+    /// Begins the end of the session, which waits for `done`.
+    pub(crate) fn session_ends(
+        &self,
+        engine: &EngineHandle,
+        end: SessionEnd,
+        within: Duration,
+        done: Done,
+    ) {
+        engine.quit_within(end.into(), within);
+        self.session().push(done);
+        if self.code().is_some() {
+            // It came when everything was released already.
+            self.session().clear();
+        }
+    }
+
+    /// The session goes on, and so does the engine if only the session asked for its end.
+    pub(crate) fn session_goes_on(&self, engine: &EngineHandle) {
+        engine.session_goes_on();
+        self.session().clear();
+    }
+
     /// Everything is released, or is known not to be.
     pub(crate) fn finish(&self, stopped: &Receipt) -> i32 {
         let code = if stopped.is_clean() { 0 } else { FORCED };
         *self.lock() = Some(code);
         self.finished.notify_all();
+        self.session().clear();
         code
     }
 
@@ -55,6 +82,9 @@ impl Ending {
     /// and waits for it, as long as the platform allows. Must not be called where the
     /// end itself needs this thread.
     pub(crate) fn drain_blocking(&self, engine: &EngineHandle) {
+        if self.code().is_some() {
+            return;
+        }
         engine.quit_within(Reason::Logout, LAST_EVENT_BUDGET - LAST_EVENT_RESERVE);
         let code = self.lock();
         let waited = self
@@ -64,6 +94,10 @@ impl Ending {
         if waited.1.timed_out() {
             tracing::warn!("the process ends before everything is released");
         }
+    }
+
+    fn session(&self) -> MutexGuard<'_, Vec<Done>> {
+        self.session.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn lock(&self) -> MutexGuard<'_, Option<i32>> {

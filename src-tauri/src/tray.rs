@@ -107,6 +107,7 @@ fn summary(snapshot: &Snapshot, now: Timestamp) -> String {
     match snapshot.phase {
         Phase::Starting => "starting".to_owned(),
         Phase::Running => snapshot.summary(now),
+        Phase::Asleep => "asleep".to_owned(),
         Phase::Draining => {
             let open: u32 = snapshot.forwards.iter().map(|forward| forward.connections.open).sum();
             match open {

@@ -39,6 +39,14 @@ pub enum Kind {
     },
     /// The engine's end was called off; everything listens again.
     EndCancelled,
+    /// The machine woke up.
+    Woke {
+        /// How long it slept, in milliseconds, where that is known.
+        #[cfg_attr(feature = "bindings", ts(type = "number | null"))]
+        slept_ms: Option<u64>,
+    },
+    /// Addresses, routes or the default network changed.
+    NetworkChanged,
     /// A forward changed its state.
     State {
         /// The state left.
@@ -92,6 +100,11 @@ impl Kind {
             Kind::Phase { phase } => format!("engine is {}", phase.as_str()),
             Kind::Stage { stage } => format!("ending: {}", stage.as_str()),
             Kind::EndCancelled => "the end was called off; everything listens again".to_owned(),
+            Kind::Woke { slept_ms: Some(slept) } => {
+                format!("the machine woke up after {} s", slept / 1000)
+            }
+            Kind::Woke { slept_ms: None } => "the machine woke up".to_owned(),
+            Kind::NetworkChanged => "the network changed".to_owned(),
             Kind::State { from, to, problem } => {
                 let change = format!("{} → {}", from.as_str(), to.as_str());
                 match problem {
@@ -122,6 +135,8 @@ impl Kind {
             Kind::Phase { .. }
             | Kind::Stage { .. }
             | Kind::EndCancelled
+            | Kind::Woke { .. }
+            | Kind::NetworkChanged
             | Kind::Listening { .. }
             | Kind::SessionUp { .. }
             | Kind::Note { .. } => false,

@@ -64,6 +64,14 @@ pub enum State {
         /// Why it failed.
         problem: Problem,
     },
+    /// The machine sleeps: no session, and none is tried until it wakes or a client
+    /// comes.
+    Asleep {
+        /// The last attempt.
+        attempt: Attempt,
+        /// Why it failed, if it failed.
+        problem: Option<Problem>,
+    },
     /// The listener is closed and open connections finish. Switched on again meanwhile,
     /// it listens at once and the open connections go on.
     Stopping {
@@ -90,8 +98,14 @@ pub enum Input {
     Stop,
     /// New session, same listener.
     Restart,
-    /// Whatever waits is due now: a person's click, a wake, a network change.
+    /// Whatever waits is due now: a person's click.
     RetryNow,
+    /// The machine is about to sleep.
+    Suspend,
+    /// The machine slept: nothing of before can be trusted.
+    Wake,
+    /// Addresses, routes or the default network changed.
+    NetworkChanged,
     /// The time an output asked for has come.
     Due,
     /// A client is held.
@@ -113,6 +127,13 @@ pub enum Input {
         /// Whose it is.
         generation: u64,
         /// Why.
+        problem: Problem,
+    },
+    /// The session did not answer soon enough after a sleep or a change of the network.
+    Stale {
+        /// Whose it is.
+        generation: u64,
+        /// What it did.
         problem: Problem,
     },
     /// The target was proved through the session.
@@ -147,6 +168,12 @@ pub enum Output {
     Drain,
     /// Report `Due` at this time; replaces an earlier wish.
     WakeAt(Timestamp),
+    /// Forget the time of an earlier wish, and wait for no mending.
+    Rest,
+    /// Ask nothing of the session until further notice.
+    Quiet,
+    /// Have the session prove itself at once, with a short deadline.
+    Prove,
 }
 
 /// What a decision may depend on besides state and input.
@@ -169,7 +196,7 @@ impl Default for State {
 /// The next state and what to do, for `input` in `state`.
 #[must_use]
 pub fn step(state: State, input: Input, on: Conditions<'_>) -> (State, Vec<Output>) {
-    use State::{BackingOff, Degraded, Failed, Running, Starting, Stopped, Stopping};
+    use State::{Asleep, BackingOff, Degraded, Failed, Running, Starting, Stopped, Stopping};
 
     let attempt = state.attempt();
     match (state, input) {
@@ -184,7 +211,7 @@ pub fn step(state: State, input: Input, on: Conditions<'_>) -> (State, Vec<Outpu
         (_, Input::Stop) => (Stopping { attempt }, vec![Output::Drain]),
         (Stopping { .. }, Input::Drained) => (Stopped { attempt }, vec![Output::Close]),
         (Starting { .. } | Running { .. } | Degraded { .. }, Input::Restart)
-        | (BackingOff { .. } | Failed { .. }, Input::Restart) => {
+        | (BackingOff { .. } | Failed { .. } | Asleep { .. }, Input::Restart) => {
             let (state, mut outputs) = open(Attempt { unproved: 0, ..attempt }, None);
             outputs.insert(0, Output::Close);
             (state, outputs)
@@ -203,6 +230,33 @@ pub fn step(state: State, input: Input, on: Conditions<'_>) -> (State, Vec<Outpu
             open(Attempt { unproved: 0, ..attempt }, Some(problem))
         }
 
+        // Sleep costs nothing: no timer runs, the listener and open connections stay.
+        (Starting { last: problem, .. }, Input::Suspend) => {
+            (Asleep { attempt, problem }, vec![Output::Close, Output::Rest])
+        }
+        (BackingOff { problem, .. } | Failed { problem, until: Some(_), .. }, Input::Suspend) => {
+            (Asleep { attempt, problem: Some(problem) }, vec![Output::Rest])
+        }
+        (state @ (Running { .. } | Degraded { .. }), Input::Suspend) => {
+            (state, vec![Output::Quiet])
+        }
+        // A client shows that somebody is awake, whatever the system said.
+        (Asleep { problem, .. }, Input::Wanted | Input::Wake | Input::RetryNow | Input::Start) => {
+            open(Attempt { unproved: 0, ..attempt }, problem)
+        }
+        // An attempt from before the sleep waits for an answer that nobody sends.
+        (Starting { last, .. }, Input::Wake) => open(attempt, last),
+        (BackingOff { problem, .. } | Failed { problem, until: Some(_), .. }, Input::Wake) => {
+            open(Attempt { unproved: 0, ..attempt }, Some(problem))
+        }
+        // What a person has to mend no network mends, and a host may count failed logins.
+        (BackingOff { problem, .. }, Input::NetworkChanged) => {
+            open(Attempt { unproved: 0, ..attempt }, Some(problem))
+        }
+        (state @ (Running { .. } | Degraded { .. }), Input::Wake | Input::NetworkChanged) => {
+            (state, vec![Output::Prove])
+        }
+
         // What an older attempt reports is history.
         (state, input) if input.generation().is_some_and(|g| g != attempt.generation) => {
             (state, vec![])
@@ -213,6 +267,13 @@ pub fn step(state: State, input: Input, on: Conditions<'_>) -> (State, Vec<Outpu
         (Starting { .. }, Input::OpenFailed { problem, .. }) => failed(attempt, problem, on),
         (Running { .. } | Degraded { .. }, Input::Lost { problem, .. }) => {
             let (state, mut outputs) = failed(attempt, problem, on);
+            outputs.insert(0, Output::Close);
+            (state, outputs)
+        }
+
+        // Suspected once per wake or change, so that trying again at once is no storm.
+        (Running { .. } | Degraded { .. }, Input::Stale { problem, .. }) => {
+            let (state, mut outputs) = open(attempt, Some(problem));
             outputs.insert(0, Output::Close);
             (state, outputs)
         }
@@ -277,6 +338,7 @@ impl State {
             | State::Degraded { attempt, .. }
             | State::BackingOff { attempt, .. }
             | State::Failed { attempt, .. }
+            | State::Asleep { attempt, .. }
             | State::Stopping { attempt } => *attempt,
         }
     }
@@ -292,6 +354,7 @@ impl State {
     pub fn problem(&self) -> Option<&Problem> {
         match self {
             State::Starting { last, .. } => last.as_ref(),
+            State::Asleep { problem, .. } => problem.as_ref(),
             State::Degraded { problem, .. }
             | State::BackingOff { problem, .. }
             | State::Failed { problem, .. } => Some(problem),
@@ -315,8 +378,11 @@ impl State {
     pub fn name(&self) -> ForwardState {
         match self {
             State::Stopped { .. } => ForwardState::Stopped,
-            State::Starting { last: None, .. } => ForwardState::Starting,
-            State::Starting { last: Some(problem), .. } => match problem.code.remedy() {
+            State::Starting { last: None, .. } | State::Asleep { problem: None, .. } => {
+                ForwardState::Starting
+            }
+            State::Starting { last: Some(problem), .. }
+            | State::Asleep { problem: Some(problem), .. } => match problem.code.remedy() {
                 Remedy::Person => ForwardState::Failed,
                 Remedy::Retry => ForwardState::BackingOff,
             },
@@ -335,7 +401,9 @@ impl State {
             State::Stopped { .. } => TunnelState::Off,
             State::Starting { .. } => TunnelState::Connecting,
             State::Running { .. } | State::Degraded { .. } => TunnelState::Up,
-            State::BackingOff { .. } | State::Failed { .. } => TunnelState::Down,
+            State::BackingOff { .. } | State::Failed { .. } | State::Asleep { .. } => {
+                TunnelState::Down
+            }
             State::Stopping { .. } => TunnelState::Off,
         }
     }
@@ -347,12 +415,16 @@ impl Input {
             Input::Opened { generation }
             | Input::OpenFailed { generation, .. }
             | Input::Lost { generation, .. }
+            | Input::Stale { generation, .. }
             | Input::Proved { generation }
             | Input::Disproved { generation, .. } => Some(*generation),
             Input::Start
             | Input::Stop
             | Input::Restart
             | Input::RetryNow
+            | Input::Suspend
+            | Input::Wake
+            | Input::NetworkChanged
             | Input::Due
             | Input::Wanted
             | Input::Drained => None,
@@ -390,6 +462,61 @@ mod tests {
         let (state, outputs) = run([Input::Start]);
         assert_eq!(outputs, [Output::Listen, Output::Open { generation: 1 }]);
         assert_eq!(state.name(), ForwardState::Starting);
+    }
+
+    /// S5.2, G2: what a sleep, a wake and a change of the network mean in every state.
+    #[test]
+    fn s5_2_a_sleep_rests_and_a_wake_makes_everything_due() {
+        let attempt = Attempt { generation: 7, unproved: 3 };
+        let fresh = Attempt { generation: 8, unproved: 0 };
+        let later = NOW + Duration::from_secs(9);
+        let starting = |last| State::Starting { attempt, last };
+        let waiting = |problem| State::BackingOff { attempt, until: later, problem };
+        let failed = |until| State::Failed { attempt, until, problem: refused() };
+        let asleep = |problem| State::Asleep { attempt, problem };
+        let opening = |attempt: Attempt, last| State::Starting { attempt, last };
+        let running = State::Running { attempt };
+        let degraded = State::Degraded { attempt, problem: away() };
+        let open = || vec![Output::Open { generation: 8 }];
+        let again = Attempt { generation: 8, unproved: 3 };
+        let table = [
+            (starting(None), Input::Suspend, asleep(None), vec![Output::Close, Output::Rest]),
+            (waiting(away()), Input::Suspend, asleep(Some(away())), vec![Output::Rest]),
+            (failed(Some(later)), Input::Suspend, asleep(Some(refused())), vec![Output::Rest]),
+            (failed(None), Input::Suspend, failed(None), vec![]),
+            (running.clone(), Input::Suspend, running.clone(), vec![Output::Quiet]),
+            (degraded.clone(), Input::Suspend, degraded.clone(), vec![Output::Quiet]),
+            (asleep(None), Input::Suspend, asleep(None), vec![]),
+            (asleep(None), Input::Due, asleep(None), vec![]),
+            (asleep(None), Input::NetworkChanged, asleep(None), vec![]),
+            (asleep(Some(away())), Input::Wake, opening(fresh, Some(away())), open()),
+            (asleep(None), Input::Wanted, opening(fresh, None), open()),
+            (asleep(None), Input::Start, opening(fresh, None), open()),
+            (asleep(None), Input::Stop, State::Stopping { attempt }, vec![Output::Drain]),
+            (starting(None), Input::Wake, opening(again, None), open()),
+            (starting(None), Input::NetworkChanged, starting(None), vec![]),
+            (waiting(away()), Input::Wake, opening(fresh, Some(away())), open()),
+            (waiting(away()), Input::NetworkChanged, opening(fresh, Some(away())), open()),
+            (failed(Some(later)), Input::Wake, opening(fresh, Some(refused())), open()),
+            (failed(Some(later)), Input::NetworkChanged, failed(Some(later)), vec![]),
+            (failed(None), Input::Wake, failed(None), vec![]),
+            (running.clone(), Input::Wake, running.clone(), vec![Output::Prove]),
+            (running.clone(), Input::NetworkChanged, running.clone(), vec![Output::Prove]),
+            (degraded.clone(), Input::Wake, degraded, vec![Output::Prove]),
+            (
+                running.clone(),
+                Input::Stale { generation: 7, problem: away() },
+                opening(again, Some(away())),
+                vec![Output::Close, Output::Open { generation: 8 }],
+            ),
+            (running.clone(), Input::Stale { generation: 6, problem: away() }, running, vec![]),
+            (State::Stopping { attempt }, Input::Wake, State::Stopping { attempt }, vec![]),
+        ];
+        for (state, input, next, outputs) in table {
+            let words = format!("{input:?} in {state:?}");
+            let policy = RestartPolicy::PATIENT;
+            assert_eq!(step(state, input, on(&policy)), (next, outputs), "{words}");
+        }
     }
 
     #[test]
@@ -503,6 +630,10 @@ mod tests {
             Just(Input::RetryNow),
             Just(Input::Due),
             Just(Input::Wanted),
+            Just(Input::Suspend),
+            Just(Input::Wake),
+            Just(Input::NetworkChanged),
+            (0..20u64).prop_map(|generation| Input::Stale { generation, problem: away() }),
             Just(Input::Drained),
             (0..6u64).prop_map(|generation| Input::Opened { generation }),
             (0..6u64).prop_map(|generation| Input::OpenFailed { generation, problem: away() }),
@@ -534,7 +665,14 @@ mod tests {
                         Output::Open { generation } => {
                             prop_assert_eq!(*generation, next.attempt().generation);
                         }
-                        Output::Close | Output::WakeAt(_) => {}
+                        Output::Rest => {
+                            let asleep = matches!(next, State::Asleep { .. });
+                            prop_assert!(asleep);
+                        }
+                        Output::Close
+                        | Output::WakeAt(_)
+                        | Output::Quiet
+                        | Output::Prove => {}
                     }
                 }
                 let on_state = !matches!(next, State::Stopped { .. } | State::Stopping { .. });

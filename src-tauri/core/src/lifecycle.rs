@@ -1,5 +1,7 @@
 //! Owns what the operating system may tell LocalPort, in neutral words.
 
+pub mod gap;
+
 use std::time::Duration;
 
 /// What the operating system or a person at a terminal asked for.

@@ -33,6 +33,8 @@ words! {
         Starting = "starting",
         /// Serving.
         Running = "running",
+        /// The machine sleeps or is about to: listeners stay, nothing is asked or tried.
+        Asleep = "asleep",
         /// Listeners closed, open connections finishing.
         Draining = "draining",
         /// Everything released.

@@ -39,6 +39,13 @@ pub trait Adapter: Send + Sync + 'static {
     /// and gives its fingerprint.
     fn trust<'a>(&'a self, target: &'a Target) -> BoxFuture<'a, Result<String, Problem>>;
 
+    /// The machine slept or its network changed: attempts under way and connections that
+    /// are kept for later use are put aside. Connections in use stay; their sessions are
+    /// asked to prove themselves right after.
+    fn doubt(&self) -> BoxFuture<'_, ()> {
+        Box::pin(std::future::ready(()))
+    }
+
     /// Ends everything the adapter still holds (masters, clients, watches), politely
     /// first, by force before `budget` is over.
     fn shutdown(&self, budget: Duration) -> BoxFuture<'_, ()>;
@@ -82,6 +89,10 @@ pub trait Session: Send + Sync + 'static {
     /// Proves that the target accepts a connection: the round trip of a dial that the
     /// far side confirmed, or the problem that a client would meet.
     fn probe(&self) -> BoxFuture<'_, Result<Duration, Problem>>;
+
+    /// The far side did not answer soon enough after a sleep: what opens from now on goes
+    /// another way. Connections in use stay until their own end is known.
+    fn forsake(&self) {}
 }
 
 /// How a session goes and where it ends.

@@ -122,12 +122,15 @@ impl Service {
             let successor = |next: &Option<Live>| {
                 next.as_ref().is_none_or(|next| next.generation != generation)
             };
+            let mut replaced = sessions.clone();
             let dialled = tokio::select! {
                 dialled = live.session.connect() => dialled,
                 _ = live.session.lost() => {
                     let _ = sessions.wait_for(successor).await;
                     continue;
                 }
+                // Nothing was sent yet: what does not answer is not waited for.
+                () = async { drop(replaced.wait_for(successor).await) } => continue,
             };
             match dialled {
                 Ok(connection) => return Ok((live, connection)),

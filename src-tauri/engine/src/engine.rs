@@ -6,6 +6,7 @@
 mod ahead;
 pub(crate) mod board;
 mod ending;
+pub(crate) mod rest;
 
 use crate::adapter::Adapter;
 use crate::handle::{Ask, Clock, EngineHandle, HISTORY, Request};
@@ -23,6 +24,7 @@ use localport_core::event::{Event, Kind};
 use localport_core::receipt::Receipt;
 use localport_core::shutdown::Input;
 use localport_core::snapshot::{Phase, Snapshot};
+use rest::Rest;
 use std::collections::VecDeque;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -82,6 +84,7 @@ pub fn start(options: Options) -> EngineHandle {
     let (stopped, stopped_out) = watch::channel(None);
     let (wish, wished) = watch::channel(Wish::Run);
     let (asks, asks_in) = mpsc::channel(64);
+    let (rest, pulse) = Rest::new(options.config.forwards.len());
     let shared = Arc::new(Shared {
         registry: options.registry.clone(),
         tasks: tasks.child("supervisors"),
@@ -92,6 +95,7 @@ pub fn start(options: Options) -> EngineHandle {
         searches: Semaphore::new(1),
         drain: options.drain,
         wish: wished,
+        pulse,
     });
     let board = Board::new(&options.config, &options.searched, clock);
     let snapshot = watch::Sender::new(Arc::new(board.snapshot(clock.now())));
@@ -119,6 +123,7 @@ pub fn start(options: Options) -> EngineHandle {
         stale: Stale::default(),
         end: End::new(options.drain, wish, tasks.clone()),
         ahead: Ahead::new(options.memory),
+        rest,
         clock,
     };
     for spec in options.config.forwards {
@@ -162,6 +167,7 @@ struct Engine {
     stale: Stale,
     end: End,
     ahead: Ahead,
+    rest: Rest,
     clock: Clock,
 }
 
@@ -358,6 +364,7 @@ impl Engine {
         for report in batch.drain(..) {
             match report {
                 Report::View { index, forward } => self.board.show(index, *forward),
+                Report::Quiet { index } => self.rest.quiet(index),
                 Report::Event { index, kind } => {
                     let forward = Some(self.board.name(index).to_owned());
                     self.announce(forward, kind);

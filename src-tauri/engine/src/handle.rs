@@ -45,6 +45,10 @@ pub(crate) enum Ask {
     Quit(Reason),
     QuitWithin(Reason, Duration),
     Hurry,
+    SessionGoesOn,
+    Suspend(oneshot::Sender<()>),
+    Wake(Option<Duration>),
+    NetworkChanged,
 }
 
 /// Wall-clock time that never runs backwards: the wall clock at the start plus
@@ -143,6 +147,34 @@ impl EngineHandle {
     /// them, cleaning up becomes force. For the second request of a person who waits.
     pub fn hurry(&self) {
         self.ask(Ask::Hurry);
+    }
+
+    /// The end of the login session was called off: so is the engine's, if that was all
+    /// it ended for and nothing was lost yet.
+    pub fn session_goes_on(&self) {
+        self.ask(Ask::SessionGoesOn);
+    }
+
+    /// Prepares for the machine's sleep and resolves when the engine is quiet, after
+    /// `within` at the latest: attempts are given up, probes, pings and retries pause.
+    /// Listeners, sessions and open connections stay, and who connects is held.
+    pub async fn suspend(&self, within: Duration) {
+        let (quiet, told) = oneshot::channel();
+        self.ask(Ask::Suspend(quiet));
+        // Late or gone, the machine sleeps all the same.
+        let _ = tokio::time::timeout(within, told).await;
+    }
+
+    /// The machine woke up after it `slept`: every retry is due now, and every session
+    /// proves itself at once or is replaced. Does no harm when it did not sleep.
+    pub fn wake(&self, slept: Option<Duration>) {
+        self.ask(Ask::Wake(slept));
+    }
+
+    /// Addresses, routes or the default network changed: as [`EngineHandle::wake`], but
+    /// what a person has to mend and attempts under way are left alone.
+    pub fn network_changed(&self) {
+        self.ask(Ask::NetworkChanged);
     }
 
     fn ask(&self, ask: Ask) {

@@ -9,10 +9,11 @@ mod view;
 
 use crate::adapter::{Adapter, Route};
 use crate::client::{Evidence, LastProof, Live, Service};
+use crate::engine::rest::Pulse;
 use crate::handle::Clock;
 use crate::registry::{Registry, Tasks};
 use crate::relay::{Buffers, Counters};
-use attempt::{Attempt, Mending};
+use attempt::{Attempt, Care, Mending};
 use localport_core::config::{ForwardSpec, RestartPolicy};
 use localport_core::event::Kind;
 use localport_core::forward::{Conditions, Input, Output, State, step};
@@ -53,6 +54,7 @@ pub(crate) enum Report {
     View { index: usize, forward: Box<Forward> },
     Event { index: usize, kind: Kind },
     Forced { index: usize, clients: usize },
+    Quiet { index: usize },
 }
 
 /// What all supervisors of an engine share.
@@ -67,12 +69,14 @@ pub(crate) struct Shared {
     pub(crate) searches: Semaphore,
     pub(crate) drain: Duration,
     pub(crate) wish: watch::Receiver<Wish>,
+    pub(crate) pulse: watch::Receiver<Pulse>,
 }
 
 /// News from the tasks of this forward.
 enum News {
     Opened { generation: u64, result: Result<Live, Problem> },
     Lost { generation: u64, problem: Problem },
+    Stale { generation: u64, problem: Problem },
     Rerouted { generation: u64, route: Route },
     Pinged { generation: u64, round_trip: Duration },
     Probed { generation: u64, result: Result<(), Problem> },
@@ -151,6 +155,9 @@ impl Supervisor {
     pub(crate) async fn run(mut self, mut orders: mpsc::Receiver<Order>, mut inbox: Inbox) {
         let mut quitting = false;
         let mut wish = self.shared.wish.clone();
+        let (mut pulse, mut felt) = (self.shared.pulse.clone(), Pulse::default());
+        // A supervisor that is new in a sleep or after a wake has missed the change.
+        pulse.mark_changed();
         self.report().await;
         while !(quitting && matches!(self.state, State::Stopped { .. })) {
             let due = self.wake_at.map(|at| self.shared.clock.instant(at));
@@ -166,6 +173,10 @@ impl Supervisor {
                 Ok(()) = wish.changed() => {
                     let wish = *wish.borrow_and_update();
                     self.follow(wish).await;
+                }
+                Ok(()) = pulse.changed() => {
+                    let pulse = *pulse.borrow_and_update();
+                    self.feel(std::mem::replace(&mut felt, pulse), pulse).await;
                 }
                 Some(news) = inbox.news.recv() => self.hear(news).await,
                 Some(evidence) = inbox.evidence.recv() => self.weigh(evidence).await,
@@ -207,6 +218,18 @@ impl Supervisor {
         }
     }
 
+    async fn feel(&mut self, before: Pulse, now: Pulse) {
+        if now.asleep {
+            // Told again when a wake in between went by unseen.
+            self.apply(Input::Suspend).await;
+            self.tell(Report::Quiet { index: self.index }).await;
+        } else if now.wakes != before.wakes {
+            self.apply(Input::Wake).await;
+        } else if now.changes != before.changes {
+            self.apply(Input::NetworkChanged).await;
+        }
+    }
+
     async fn hear(&mut self, news: News) {
         match news {
             News::Opened { generation, result: Ok(live) } => {
@@ -220,6 +243,12 @@ impl Supervisor {
                     self.announce(Kind::SessionLost { problem: problem.clone() }).await;
                 }
                 self.apply(Input::Lost { generation, problem }).await;
+            }
+            News::Stale { generation, problem } => {
+                if self.is_current(generation) {
+                    self.announce(Kind::SessionLost { problem: problem.clone() }).await;
+                }
+                self.apply(Input::Stale { generation, problem }).await;
             }
             News::Rerouted { generation, route } if self.is_current(generation) => {
                 self.announce(session_up(&route)).await;
@@ -330,6 +359,15 @@ impl Supervisor {
             Output::Close => self.close(),
             Output::Drain => self.drain(),
             Output::WakeAt(at) => self.wake_at = Some(at),
+            Output::Rest => {
+                self.wake_at = None;
+                self.mending = None;
+            }
+            Output::Quiet => self.care(|care| care.quiet = true),
+            Output::Prove => self.care(|care| {
+                care.quiet = false;
+                care.doubts += 1;
+            }),
         }
     }
 
@@ -364,6 +402,12 @@ impl Supervisor {
         self.sessions.send_replace(None);
         self.attempt = None;
         self.facts = Facts::default();
+    }
+
+    fn care(&self, change: impl FnOnce(&mut Care)) {
+        if let Some(attempt) = &self.attempt {
+            attempt.care(change);
+        }
     }
 
     fn drain(&mut self) {

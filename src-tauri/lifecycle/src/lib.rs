@@ -1,7 +1,7 @@
 //! Owns what the operating system tells LocalPort, as one neutral event.
 //!
-//! Receives signals and console events, emits [`LifecycleEvent`]. No policy: what
-//! an event means for the forwards is the host's affair.
+//! Receives signals, console events and the words of the system's services; emits
+//! [`Notice`]s. No policy: what an event means for the forwards is the host's affair.
 
 #[cfg(unix)]
 #[path = "unix.rs"]
@@ -12,17 +12,47 @@ mod platform;
 
 #[cfg(unix)]
 mod disposition;
+#[cfg_attr(not(test), allow(dead_code))] // The sources that hold the system are next.
+mod done;
+
+pub use done::Done;
 
 use localport_core::lifecycle::LifecycleEvent;
 use std::io;
 
-/// Watches for signals or console events until it is dropped; then the handlers that
-/// were there before are back.
+/// Something that the system said, and how to tell it that LocalPort is done.
+#[derive(Debug)]
+pub struct Notice {
+    /// What it said.
+    pub event: LifecycleEvent,
+    /// The system waits until this is dropped, where the event has a time: for the end
+    /// of the session and for a sleep.
+    pub done: Done,
+}
+
+impl Notice {
+    /// Word of something that nobody waits with.
+    pub(crate) fn of(event: LifecycleEvent) -> Self {
+        Self { event, done: Done::nobody() }
+    }
+}
+
+/// Who watches: a tray app takes part in the desktop's session, a headless host does not.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Host {
+    /// No window and no tray.
+    Headless,
+    /// The tray app.
+    Desktop,
+}
+
+/// Watches until it is dropped; then everything is given back, the handlers that were
+/// there before among it.
 pub struct Watch {
     sources: platform::Sources,
 }
 
-/// Begins to watch. Needs a tokio runtime with its IO driver.
+/// Begins to watch. Needs a tokio runtime with its IO and time drivers.
 ///
 /// Unix: INT and TERM ask for the end; HUP asks for the end when the terminal went
 /// away, else for the configuration to be read again. A signal that the process was
@@ -30,15 +60,16 @@ pub struct Watch {
 /// Windows: Ctrl-C, Ctrl-Break and the closing of the console ask for the end.
 ///
 /// # Errors
-/// When the system refuses a handler.
-pub fn watch() -> io::Result<Watch> {
-    Ok(Watch { sources: platform::Sources::install()? })
+/// When the system refuses a signal handler. A service that is not there (no logind, no
+/// session manager) is said once in the log, and the rest is watched.
+pub fn watch(host: Host) -> io::Result<Watch> {
+    Ok(Watch { sources: platform::Sources::install(host)? })
 }
 
 impl Watch {
     /// The next event. Dropping the future loses none. A burst of one signal may
     /// arrive as one event.
-    pub async fn next(&mut self) -> LifecycleEvent {
+    pub async fn next(&mut self) -> Notice {
         self.sources.next().await
     }
 }

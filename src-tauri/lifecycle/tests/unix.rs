@@ -3,6 +3,7 @@
 #![allow(unsafe_code, clippy::expect_used)]
 
 use localport_core::lifecycle::{LifecycleEvent, QuitSource};
+use localport_lifecycle::Host;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 use tokio::time::timeout;
@@ -38,7 +39,7 @@ fn raise(signal: i32) {
 }
 
 async fn next(watch: &mut localport_lifecycle::Watch) -> LifecycleEvent {
-    timeout(Duration::from_secs(5), watch.next()).await.expect("an event within 5 s")
+    timeout(Duration::from_secs(5), watch.next()).await.expect("an event within 5 s").event
 }
 
 /// One test: dispositions belong to the whole process.
@@ -50,7 +51,7 @@ async fn signals_are_values_and_handlers_are_given_back() {
 
     // S1.4: a hundred lives in one process.
     for life in 1..=100 {
-        let mut watch = localport_lifecycle::watch().unwrap();
+        let mut watch = localport_lifecycle::watch(Host::Headless).unwrap();
         assert_ne!(handler_of(libc::SIGTERM), own, "taken over in life {life}");
         assert_eq!(handler_of(libc::SIGHUP), libc::SIG_IGN, "ignored stays ignored");
         raise(libc::SIGTERM);
@@ -72,8 +73,8 @@ async fn signals_are_values_and_handlers_are_given_back() {
 
     // Two watches at once: the first to go takes nothing from the second.
     set_handler(libc::SIGHUP, libc::SIG_DFL);
-    let first = localport_lifecycle::watch().unwrap();
-    let mut second = localport_lifecycle::watch().unwrap();
+    let first = localport_lifecycle::watch(Host::Headless).unwrap();
+    let mut second = localport_lifecycle::watch(Host::Headless).unwrap();
     drop(first);
     raise(libc::SIGINT);
     assert!(matches!(next(&mut second).await, LifecycleEvent::QuitRequested { .. }));

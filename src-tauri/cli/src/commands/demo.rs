@@ -32,7 +32,7 @@ const VISITS: usize = 3;
 
 /// `localport demo`
 pub(crate) async fn run(demo: &args::Demo, output: &mut Output) -> Result<Exit, CommandError> {
-    let mut watch = localport_lifecycle::watch()?;
+    let mut watch = localport_lifecycle::watch(localport_lifecycle::Host::Headless)?;
     let registry = Registry::default();
     let tasks = Tasks::new("demo", &registry);
     let web = WebService::start(&tasks).await?;
@@ -187,7 +187,7 @@ async fn ended(client: &Client) -> Result<(), CommandError> {
 }
 
 async fn asked_to_end(watch: &mut Watch) {
-    while !matches!(watch.next().await, LifecycleEvent::QuitRequested { .. }) {}
+    while !matches!(watch.next().await.event, LifecycleEvent::QuitRequested { .. }) {}
 }
 
 /// One step, for people or for programs.

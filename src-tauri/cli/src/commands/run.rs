@@ -6,6 +6,8 @@ use super::quit;
 use crate::args;
 use crate::exit::{CommandError, Exit};
 use crate::output::Output;
+use futures_util::StreamExt;
+use futures_util::stream::FuturesUnordered;
 use localport_core::config::Severity;
 use localport_core::lifecycle::{LifecycleEvent, QuitSource};
 use localport_core::snapshot::{ConfigView, Forward, Phase, Snapshot};
@@ -13,9 +15,10 @@ use localport_engine::handle::EngineHandle;
 use localport_engine::home::Home;
 use localport_engine::host::{self, HostError, HostOptions, Owner, Role, RunningHost};
 use localport_engine::logs::{DEFAULT_FILTER, Logs, Terminal};
-use localport_lifecycle::Watch;
+use localport_lifecycle::{Done, Notice, Watch};
 use serde_json::json;
 use std::path::PathBuf;
+use std::time::Duration;
 
 /// Forwards that the start names one by one.
 const NAMED: usize = 20;
@@ -28,7 +31,7 @@ pub(crate) async fn run(
     output: &mut Output,
 ) -> Result<Exit, CommandError> {
     // Watched from here on, so that a signal during the start ends it in order.
-    let watch = localport_lifecycle::watch()?;
+    let watch = localport_lifecycle::watch(localport_lifecycle::Host::Headless)?;
     home.create()?;
     let logs = open_logs(&home, wanted, output)?;
     let options =
@@ -134,10 +137,14 @@ async fn serve(
     let engine = host.engine.clone();
     let ending = host.wait();
     tokio::pin!(ending);
+    // What the system waits for; let go of when everything is released.
+    let mut session: Vec<Done> = vec![];
+    let mut naps = FuturesUnordered::new();
     let stopped = loop {
         tokio::select! {
             stopped = &mut ending => break stopped,
-            event = watch.next() => match event {
+            Some(()) = naps.next(), if !naps.is_empty() => {}
+            Notice { event, done } = watch.next() => match event {
                 LifecycleEvent::QuitRequested { source } => {
                     let asked = engine.snapshot().borrow().phase == Phase::Draining;
                     request(&engine, source, asked, output).await;
@@ -147,20 +154,31 @@ async fn serve(
                 }
                 LifecycleEvent::SessionEnding { end, within } => {
                     engine.quit_within(end.into(), within);
+                    session.push(done);
                 }
-                LifecycleEvent::SessionEndCancelled
-                | LifecycleEvent::WillSleep { .. }
-                | LifecycleEvent::DidWake { .. }
-                | LifecycleEvent::NetworkChanged => {}
+                LifecycleEvent::SessionEndCancelled => {
+                    engine.session_goes_on();
+                    session.clear();
+                }
+                LifecycleEvent::WillSleep { within } => naps.push(nap(&engine, within, done)),
+                LifecycleEvent::DidWake { slept } => engine.wake(slept),
+                LifecycleEvent::NetworkChanged => engine.network_changed(),
             },
         }
     };
+    drop(session);
     if output.json() {
         output.record(&json!({ "stopped": stopped }))?;
     } else {
         output.note(quit::sentence(&stopped));
     }
     Ok(quit::exit(&stopped))
+}
+
+/// Makes the engine quiet, then lets the machine sleep.
+async fn nap(engine: &EngineHandle, within: Duration, done: Done) {
+    engine.suspend(within).await;
+    drop(done);
 }
 
 /// The first request drains; a second one of a person hurries; a hang-up has no person.

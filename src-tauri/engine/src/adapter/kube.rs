@@ -191,6 +191,16 @@ impl Adapter for KubeAdapter {
         ))))
     }
 
+    fn doubt(&self) -> BoxFuture<'_, ()> {
+        let clusters: Vec<Arc<Cluster>> = {
+            let clusters = self.clusters.lock().unwrap_or_else(PoisonError::into_inner);
+            clusters.values().cloned().collect()
+        };
+        Box::pin(async move {
+            futures_util::future::join_all(clusters.iter().map(|cluster| cluster.doubt())).await;
+        })
+    }
+
     fn shutdown(&self, budget: Duration) -> BoxFuture<'_, ()> {
         Box::pin(async move {
             self.shared.tasks.cancel();

@@ -153,7 +153,8 @@ impl SshAdapter {
         let on = vec![share.master.child];
         let lease = registry.lease_on(LeaseKind::Session, words, scope.forward, on);
         let host = target.remote_host.clone();
-        Ok(Arc::new(SshSession::new(share, host, target.remote_port, lease)))
+        let pool = Arc::downgrade(&self.pool);
+        Ok(Arc::new(SshSession::new(share, pool, host, target.remote_port, lease)))
     }
 }
 
@@ -187,6 +188,11 @@ impl Adapter for SshAdapter {
             self.ground.announce_opening();
             Ok(fingerprint)
         })
+    }
+
+    fn doubt(&self) -> BoxFuture<'_, ()> {
+        self.pool.doubt();
+        Box::pin(std::future::ready(()))
     }
 
     fn shutdown(&self, budget: Duration) -> BoxFuture<'_, ()> {

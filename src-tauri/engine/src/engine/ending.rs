@@ -80,6 +80,12 @@ impl End {
         })
     }
 
+    /// Whether nobody but the login session asked for it.
+    fn is_the_sessions(&self) -> bool {
+        let session = |reason: &Reason| matches!(reason, Reason::Logout | Reason::SystemShutdown);
+        self.is_under_way() && self.reasons.iter().all(session)
+    }
+
     fn stage(&self) -> Option<Stage> {
         match &self.state {
             State::Ending(ending) => Some(ending.stage),
@@ -92,21 +98,34 @@ impl Engine {
     pub(super) fn asked(&mut self, ask: Ask) {
         match ask {
             // Asking twice is asking once: only a person's hurry speeds an end up.
-            Ask::Quit(_) if self.end.is_under_way() => {}
+            Ask::Quit(reason) if self.end.is_under_way() => self.also(reason),
             Ask::Quit(reason) => {
                 self.end.reasons.push(reason);
                 self.drive(Input::Ask);
             }
             Ask::Hurry => self.drive(Input::Ask),
-            Ask::QuitWithin(reason, within) => {
-                if !self.end.reasons.contains(&reason) {
-                    self.end.reasons.push(reason);
-                    if self.end.is_under_way() {
-                        self.ahead.put(Entry::EndBegun { reason: Some(reason) });
-                    }
+            Ask::SessionGoesOn => {
+                if self.end.is_the_sessions() {
+                    self.drive(Input::Cancel);
                 }
+            }
+            Ask::Suspend(quiet) => self.suspend(quiet),
+            Ask::Wake(slept) => self.wake(slept),
+            Ask::NetworkChanged => self.network_changed(),
+            Ask::QuitWithin(reason, within) => {
+                self.also(reason);
                 self.drive(Input::AskWithin(within));
             }
+        }
+    }
+
+    fn also(&mut self, reason: Reason) {
+        if self.end.reasons.contains(&reason) {
+            return;
+        }
+        self.end.reasons.push(reason);
+        if self.end.is_under_way() {
+            self.ahead.put(Entry::EndBegun { reason: Some(reason) });
         }
     }
 
@@ -228,7 +247,7 @@ impl Engine {
         self.end.reasons.clear();
         self.end.wish.send_replace(Wish::Run);
         self.announce(None, Kind::EndCancelled);
-        self.enter(Phase::Running);
+        self.enter(self.awake_or_asleep());
     }
 
     /// How it went, once everything had its turn.

@@ -10,7 +10,7 @@ use localport_core::event::Kind;
 use localport_core::problem::{Code, Problem};
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::sync::{Semaphore, mpsc};
+use tokio::sync::{Semaphore, mpsc, watch};
 use tokio::time::{Instant, sleep_until, timeout};
 
 /// Time between proofs where the configuration has no `health_check`.
@@ -22,12 +22,25 @@ const FAILING_INTERVAL: Duration = Duration::from_secs(3);
 const PING_DEADLINE: Duration = Duration::from_secs(10);
 /// Time a target has to accept where the configuration has no `health_check`.
 const PROBE_DEADLINE: Duration = Duration::from_secs(10);
+/// Time a session has for it after a sleep or a change of the network: many round trips
+/// on any path, and half of what a person waits for the first byte.
+const SUSPECT_DEADLINE: Duration = Duration::from_secs(1);
 /// Lines an adapter may say before they are dropped.
 const NOTES: usize = 32;
 
 /// An attempt in progress or in use. Dropping it ends its tasks and its session.
 pub(super) struct Attempt {
     tasks: Tasks,
+    care: watch::Sender<Care>,
+}
+
+/// How the session is to be treated.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Care {
+    /// Nothing is asked of it.
+    pub(super) quiet: bool,
+    /// Rises whenever it has to prove itself at once.
+    pub(super) doubts: u64,
 }
 
 impl Drop for Attempt {
@@ -60,8 +73,13 @@ impl Attempt {
             probes: supervisor.shared.probes.clone(),
             clock: supervisor.shared.clock,
         };
-        tasks.spawn("session", runner.run());
-        Self { tasks }
+        let (care, cared) = watch::channel(Care::default());
+        tasks.spawn("session", runner.run(cared));
+        Self { tasks, care }
+    }
+
+    pub(super) fn care(&self, change: impl FnOnce(&mut Care)) {
+        self.care.send_modify(change);
     }
 }
 
@@ -103,7 +121,7 @@ struct Runner {
 }
 
 impl Runner {
-    async fn run(self) {
+    async fn run(self, care: watch::Receiver<Care>) {
         let generation = self.generation;
         let opened = self.adapter.open(&self.spec.target, self.scope.clone()).await;
         let session = match opened {
@@ -120,7 +138,7 @@ impl Runner {
         tokio::select! {
             problem = session.lost() => self.tell(News::Lost { generation, problem }).await,
             () = self.follow(&*session) => {}
-            () = self.prove(&*session) => {}
+            () = self.prove(&*session, care) => {}
         }
     }
 
@@ -134,41 +152,77 @@ impl Runner {
     }
 
     /// Proves the target again and again, until the session itself does not answer.
-    async fn prove(&self, session: &dyn Session) {
-        let interval = self.interval();
+    async fn prove(&self, session: &dyn Session, mut care: watch::Receiver<Care>) {
+        let mut doubts = care.borrow().doubts;
+        let mut suspect = false;
         loop {
-            let pause = match self.look(session).await {
-                Ok(true) => interval,
-                Ok(false) => FAILING_INTERVAL.min(interval),
-                Err(problem) => {
-                    let generation = self.generation;
-                    self.tell(News::Lost { generation, problem }).await;
-                    return;
-                }
+            let looked = tokio::select! {
+                looked = self.look(session, suspect) => looked,
+                // Nothing more is asked; whether the last answer comes is of no account.
+                () = asked(&mut care, |care| care.quiet || care.doubts != doubts) => Ok(true),
             };
-            // A tenth more or less, so that the probes of many forwards spread out.
-            let mut next = Instant::now() + pause.mul_f64(0.9 + 0.2 * super::jitter());
-            loop {
-                sleep_until(next).await;
-                // Bytes that came back since are as good as a probe.
-                if pause < interval || self.proof.age(self.clock.now()) >= interval / 2 {
-                    break;
-                }
-                self.tell(News::Probed { generation: self.generation, result: Ok(()) }).await;
-                next = Instant::now() + interval;
+            let pause = match looked {
+                Ok(true) => self.interval(),
+                Ok(false) => FAILING_INTERVAL.min(self.interval()),
+                Err(problem) => return self.end(session, suspect, problem).await,
+            };
+            let paused = care.clone();
+            tokio::select! {
+                () = asked(&mut care, |care| !care.quiet && care.doubts != doubts) => {}
+                () = self.pause(pause, paused) => {}
             }
+            let before = std::mem::replace(&mut doubts, care.borrow().doubts);
+            suspect = doubts != before;
+        }
+    }
+
+    async fn end(&self, session: &dyn Session, suspect: bool, problem: Problem) {
+        let generation = self.generation;
+        if suspect {
+            session.forsake();
+            self.tell(News::Stale { generation, problem }).await;
+        } else {
+            self.tell(News::Lost { generation, problem }).await;
+        }
+    }
+
+    /// Waits until the next look is due; for ever in a sleep.
+    async fn pause(&self, pause: Duration, mut care: watch::Receiver<Care>) {
+        let interval = self.interval();
+        // A tenth more or less, so that the probes of many forwards spread out.
+        let mut next = Instant::now() + pause.mul_f64(0.9 + 0.2 * super::jitter());
+        loop {
+            asked(&mut care, |care| !care.quiet).await;
+            tokio::select! {
+                () = sleep_until(next) => {}
+                () = asked(&mut care, |care| care.quiet) => continue,
+            }
+            // Bytes that came back since are as good as a probe.
+            if pause < interval || self.proof.age(self.clock.now()) >= interval / 2 {
+                return;
+            }
+            self.tell(News::Probed { generation: self.generation, result: Ok(()) }).await;
+            next = Instant::now() + interval;
         }
     }
 
     /// One round trip and one probe: whether the target is healthy, or why the session
-    /// is as good as lost.
-    async fn look(&self, session: &dyn Session) -> Result<bool, Problem> {
+    /// is as good as lost. A suspect is asked before all others and has less time.
+    async fn look(&self, session: &dyn Session, suspect: bool) -> Result<bool, Problem> {
         let generation = self.generation;
-        // Never closed; a closed one would only mean that nothing limits the probes.
-        let _permit = self.probes.acquire().await.ok();
-        let round_trip = match timeout(PING_DEADLINE, session.ping()).await {
-            Ok(answered) => answered?,
-            Err(_) => return Err(self.silent()),
+        let patience = if suspect { SUSPECT_DEADLINE } else { PING_DEADLINE };
+        let ping = async {
+            match timeout(patience, session.ping()).await {
+                Ok(answered) => answered,
+                Err(_) => Err(self.silent(patience)),
+            }
+        };
+        let (_permit, round_trip) = if suspect {
+            // No turn is waited for: a thousand sessions are suspects together.
+            (None, ping.await?)
+        } else {
+            // Never closed; a closed one would only mean that nothing limits the probes.
+            (self.probes.acquire().await.ok(), ping.await?)
         };
         self.tell(News::Pinged { generation, round_trip }).await;
         let deadline = self.spec.health_check.as_ref().map_or(PROBE_DEADLINE, |c| c.timeout);
@@ -181,7 +235,7 @@ impl Runner {
         Ok(healthy)
     }
 
-    fn silent(&self) -> Problem {
+    fn silent(&self, patience: Duration) -> Problem {
         let (code, place) = match &self.spec.target {
             Target::Ssh(ssh) => (Code::SshFrozen, ssh.destination()),
             Target::Kube(kube) => {
@@ -189,7 +243,7 @@ impl Runner {
                 (Code::KubeUnreachable, context.to_owned())
             }
         };
-        let seconds = PING_DEADLINE.as_secs();
+        let seconds = patience.as_secs();
         Problem::new(
             code,
             format!("`{place}` has not answered for `{seconds}` s"),
@@ -213,6 +267,14 @@ impl Runner {
     async fn tell(&self, news: News) {
         // A supervisor that is gone has cancelled this task as well.
         let _ = self.news.send(news).await;
+    }
+}
+
+/// Resolves when the session is to be treated so.
+async fn asked(care: &mut watch::Receiver<Care>, so: impl Fn(&Care) -> bool) {
+    if care.wait_for(so).await.is_err() {
+        // The attempt is over and ends this task.
+        std::future::pending::<()>().await;
     }
 }
 

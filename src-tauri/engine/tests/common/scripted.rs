@@ -64,6 +64,10 @@ pub struct Scripted {
     pub opened: Arc<AtomicUsize>,
     pub shutdowns: Arc<AtomicUsize>,
     planted: Planted,
+    /// Pings and probes that sessions were asked for.
+    pub asked: watch::Sender<usize>,
+    /// Sessions up to this number do not answer, and do not say so.
+    dead: Arc<AtomicUsize>,
 }
 
 /// Panics when it is dropped.
@@ -79,8 +83,19 @@ impl Drop for Bomb {
 struct Doomed(TcpStream, Bomb);
 
 struct ScriptedSession {
+    number: usize,
     far: watch::Receiver<Far>,
+    asked: watch::Sender<usize>,
+    dead: Arc<AtomicUsize>,
     planted: Planted,
+}
+
+impl ScriptedSession {
+    async fn alive(&self) {
+        if self.number <= self.dead.load(Ordering::Relaxed) {
+            std::future::pending::<()>().await;
+        }
+    }
 }
 
 impl Scripted {
@@ -90,11 +105,18 @@ impl Scripted {
             opened: Arc::default(),
             shutdowns: Arc::default(),
             planted: Planted::Nothing,
+            asked: watch::Sender::new(0),
+            dead: Arc::default(),
         }
     }
 
     pub fn planted(self, planted: Planted) -> Self {
         Self { planted, ..self }
+    }
+
+    /// The sessions of now answer nothing any more, as after a sleep; new ones do.
+    pub fn deaden(&self) {
+        self.dead.store(self.opened.load(Ordering::Relaxed), Ordering::Relaxed);
     }
 
     pub fn set(&self, far: Far) {
@@ -109,15 +131,20 @@ impl Adapter for Scripted {
         _scope: SessionScope,
     ) -> BoxFuture<'a, Result<Arc<dyn Session>, Problem>> {
         Box::pin(async {
-            self.opened.fetch_add(1, Ordering::Relaxed);
+            let number = self.opened.fetch_add(1, Ordering::Relaxed) + 1;
             if self.planted == Planted::Attempt {
                 let _bomb = Bomb(self.planted);
                 std::future::pending::<()>().await;
             }
-            let (far, planted) = (self.far.subscribe(), self.planted);
             match &*self.far.borrow() {
                 Far::Away(problem) => Err(problem.clone()),
-                _ => Ok(Arc::new(ScriptedSession { far, planted }) as _),
+                _ => Ok(Arc::new(ScriptedSession {
+                    number,
+                    far: self.far.subscribe(),
+                    asked: self.asked.clone(),
+                    dead: self.dead.clone(),
+                    planted: self.planted,
+                }) as _),
             }
         })
     }
@@ -182,6 +209,7 @@ impl Session for ScriptedSession {
     fn connect(&self) -> BoxFuture<'_, Result<Connection, ConnectError>> {
         let (far, planted) = (self.far.borrow().clone(), self.planted);
         Box::pin(async move {
+            self.alive().await;
             match far {
                 Far::Up(address) if planted == Planted::Connection => {
                     let stream = TcpStream::connect(address).await.unwrap();
@@ -213,12 +241,18 @@ impl Session for ScriptedSession {
     }
 
     fn ping(&self) -> BoxFuture<'_, Result<Duration, Problem>> {
-        Box::pin(async { Ok(Duration::from_millis(7)) })
+        Box::pin(async {
+            self.asked.send_modify(|count| *count += 1);
+            self.alive().await;
+            Ok(Duration::from_millis(7))
+        })
     }
 
     fn probe(&self) -> BoxFuture<'_, Result<Duration, Problem>> {
         let far = self.far.borrow().clone();
         Box::pin(async move {
+            self.asked.send_modify(|count| *count += 1);
+            self.alive().await;
             match far {
                 Far::Refusing(problem) => Err(problem),
                 Far::Blocked => std::future::pending().await,

@@ -73,6 +73,7 @@ struct Slot {
 
 struct Built {
     client: Client,
+    config: Config,
     merged: Arc<Merged>,
     expires: Option<SystemTime>,
 }
@@ -159,6 +160,26 @@ impl Cluster {
             self.build(&mut slot, merged).await?;
         }
         slot.access()
+    }
+
+    /// The machine slept or its network changed. Connections that are kept for later
+    /// requests are likely dead and would hold the next request up until its deadline, so
+    /// the next one makes its own; credentials stay. Watches are read anew.
+    pub(super) async fn doubt(&self) {
+        if let Some(built) = &mut self.slot.lock().await.built {
+            match client::build(built.config.clone()) {
+                Ok(client) => built.client = client,
+                // It could be built before; the old connections end by their keepalive.
+                Err(error) => tracing::warn!(%error, "connections to the cluster are kept"),
+            }
+        }
+        let feeds = self.feeds.lock().unwrap_or_else(PoisonError::into_inner);
+        for feed in feeds.pods.values().filter_map(Weak::upgrade) {
+            feed.doubt();
+        }
+        for feed in feeds.services.values().filter_map(Weak::upgrade) {
+            feed.doubt();
+        }
     }
 
     /// The watch on the pods of `namespace`, shared with whoever holds it already.
@@ -329,8 +350,8 @@ impl Cluster {
             expires = credential.expires;
             credential.apply(&mut config.auth_info);
         }
-        let client = client::build(config).map_err(|error| unbuildable(&error))?;
-        Ok(Built { client, merged, expires })
+        let client = client::build(config.clone()).map_err(|error| unbuildable(&error))?;
+        Ok(Built { client, config, merged, expires })
     }
 }
 

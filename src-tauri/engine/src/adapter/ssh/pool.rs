@@ -141,6 +141,30 @@ impl Pool {
         }
     }
 
+    /// Gives up the attempts under way: they wait for answers to a machine that slept.
+    pub(super) fn doubt(&self) {
+        for slot in self.slots().values_mut() {
+            if let State::Starting(_, interest) = &slot.state {
+                if let Some(interest) = interest.upgrade() {
+                    interest.0.cancel();
+                }
+                slot.state = State::Idle(None);
+            }
+        }
+    }
+
+    /// Gives new sessions another master than `master`, which does not answer. It ends
+    /// when it is known to be frozen, or with its last user.
+    pub(super) fn forsake(&self, master: &Arc<Master>) {
+        let own =
+            |slot: &&mut Slot| matches!(&slot.state, State::Up(up) if Arc::ptr_eq(up, master));
+        if let Some(slot) = self.slots().values_mut().find(own) {
+            slot.state = State::Idle(None);
+            // Its users are counted apart from those of the next.
+            slot.users = watch::Sender::new(0);
+        }
+    }
+
     /// Ends every master within `budget`, asked first and then killed.
     pub(super) async fn shutdown(&self, budget: Duration) {
         let patience = PATIENCE.min(budget / 2);
@@ -277,7 +301,8 @@ impl Attempt {
     fn retire(&self) -> bool {
         let mut slots = self.pool.slots();
         let idle = *self.users.borrow() == 0;
-        if idle {
+        // The place of one that was forsaken may be its successor's.
+        if idle && slots.get(&self.destination).is_some_and(|slot| self.owns(slot)) {
             slots.remove(&self.destination);
         }
         idle

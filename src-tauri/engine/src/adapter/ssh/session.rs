@@ -2,11 +2,12 @@
 
 use super::carrier::{DialError, REASON_PROHIBITED};
 use super::classify;
-use super::pool::Use;
+use super::pool::{Pool, Use};
 use crate::adapter::{ConnectError, Connection, Route, Session, Verdict};
 use crate::registry::{Lease, LeaseId};
 use futures_util::future::BoxFuture;
 use localport_core::problem::{Code, Problem};
+use std::sync::Weak;
 use std::time::Duration;
 use tokio::time::{Instant, timeout};
 
@@ -15,14 +16,15 @@ const DIAL: Duration = Duration::from_secs(10);
 
 pub(super) struct SshSession {
     share: Use,
+    pool: Weak<Pool>,
     host: String,
     port: u16,
     lease: Lease,
 }
 
 impl SshSession {
-    pub(super) fn new(share: Use, host: String, port: u16, lease: Lease) -> Self {
-        Self { share, host, port, lease }
+    pub(super) fn new(share: Use, pool: Weak<Pool>, host: String, port: u16, lease: Lease) -> Self {
+        Self { share, pool, host, port, lease }
     }
 
     fn target(&self) -> String {
@@ -118,6 +120,12 @@ impl Session for SshSession {
             self.dialled(self.share.master.carrier.check(&self.host, self.port)).await?;
             Ok(asked.elapsed())
         })
+    }
+
+    fn forsake(&self) {
+        if let Some(pool) = self.pool.upgrade() {
+            pool.forsake(&self.share.master);
+        }
     }
 }
 

@@ -209,6 +209,18 @@ pub(crate) struct Shutdown {
 pub(crate) enum ShutdownCommand {
     /// Show the whole receipt of the last shutdown.
     Last,
+    /// List the shutdowns: when, why, how long, and how they went.
+    History {
+        /// How many, the last first.
+        #[arg(short = 'n', long, default_value_t = 20)]
+        limit: u32,
+    },
+    /// Tell what happened in a shutdown, stage by stage, and what can be done about it.
+    Explain {
+        /// Its number, or the beginning of its time, such as `2026-03-01`; the last one
+        /// when absent.
+        which: Option<String>,
+    },
 }
 
 #[derive(Debug, Args)]

@@ -3,8 +3,12 @@
 //! Receives a shutdown and the words for its time, emits lines of text.
 
 mod account;
+mod story;
+mod table;
 
 pub use account::account;
+pub use story::story;
+pub use table::{usual, who};
 
 use crate::history::Shutdown;
 use crate::receipt::Receipt;
@@ -47,6 +51,23 @@ pub fn duration(ms: u64) -> String {
         1_000..=119_999 => format!("{}.{} s", ms / 1_000, ms % 1_000 / 100),
         _ => format!("{} min", ms / 60_000),
     }
+}
+
+/// `paragraph` in lines of at most `width`, the later ones indented.
+#[must_use]
+pub fn wrapped(paragraph: &str, width: usize) -> Vec<String> {
+    let mut lines = vec![];
+    let mut line = String::new();
+    for word in paragraph.split(' ') {
+        if !line.is_empty() && line.chars().count() + 1 + word.chars().count() > width {
+            lines.push(std::mem::replace(&mut line, "  ".to_owned()));
+        } else if !line.is_empty() {
+            line.push(' ');
+        }
+        line.push_str(word);
+    }
+    lines.push(line);
+    lines
 }
 
 /// The first line of every account: which one, when, how it went, how long.

@@ -300,6 +300,18 @@ pub struct Bytes {
     pub down: u64,
 }
 
+/// Every word that [`Forward::word`] gives, best first.
+pub const WORDS: [&str; 8] = [
+    "serving",
+    "unproved",
+    "connecting",
+    "degraded",
+    "waiting",
+    "broken",
+    "draining",
+    "off",
+];
+
 /// How one forward stands, for a glance.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Standing {
@@ -372,17 +384,7 @@ impl Snapshot {
     /// The one sentence of header and tray, such as `5 serving · 2 waiting · 1 off`.
     #[must_use]
     pub fn summary(&self, now: Timestamp) -> String {
-        let words = [
-            "serving",
-            "unproved",
-            "connecting",
-            "degraded",
-            "waiting",
-            "broken",
-            "draining",
-            "off",
-        ];
-        let parts: Vec<String> = words
+        let parts: Vec<String> = WORDS
             .iter()
             .filter_map(|word| {
                 let count = self.forwards.iter().filter(|f| f.word(now) == *word).count();

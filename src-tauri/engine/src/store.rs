@@ -18,6 +18,7 @@ use crate::engine::HOST;
 use crate::home::Home;
 use crate::registry::Tasks;
 use localport_core::receipt::Receipt;
+use localport_core::regression::{RECENT, slower};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 use tokio::sync::{mpsc, oneshot};
@@ -125,7 +126,16 @@ fn perform(path: &Path, job: Job) {
 
 /// Keeps `receipt`, in a new file when the old one turns out to be damaged.
 fn keep(path: &Path, forwards: u32, receipt: Receipt) -> Receipt {
-    let attempt = || Database::open(path)?.keep(forwards, receipt.clone());
+    let attempt = || {
+        let mut database = Database::open(path)?;
+        let earlier = database.history(RECENT)?.shutdowns;
+        let mut receipt = receipt.clone();
+        if let Some(slower) = slower(&receipt, forwards, &earlier) {
+            tracing::warn!("slow to end: {}", slower.sentence());
+            receipt.remarks.push(slower.sentence());
+        }
+        database.keep(forwards, receipt)
+    };
     let kept = match attempt() {
         Err(error) if error.is_damage() => {
             tracing::warn!("{error}; it is set aside, and a new one begins");

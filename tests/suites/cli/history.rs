@@ -1,9 +1,16 @@
 //! The history of shutdowns, as the real binary keeps and shows it.
 
+use crate::traffic::host_with_client;
+use localport_core::receipt::Receipt;
+use localport_core::shutdown::Reason;
+use localport_core::time::Timestamp;
+use localport_engine::store::Database;
 use localport_tests::host::{Sandbox, unreachable};
 use rustix::process::Signal;
 use serde_json::Value;
 use std::fs;
+use std::thread;
+use std::time::Duration;
 
 /// S10.5, G4: every end is in the history, with its reason, whether or not a host runs.
 #[test]
@@ -66,4 +73,66 @@ fn s10_5_without_a_history_it_runs_and_ends_the_same() {
     assert_eq!(host.end().code, Some(0));
     let last = sandbox.run(["shutdown", "last", "--json"]);
     assert_eq!(last.json()["code"], "history-unreadable", "{last:?}");
+}
+
+/// S10.3, S10.4, S8.5: after eight fast ends a slow one says so, with what cost it most.
+#[test]
+fn s10_3_a_planted_slow_end_is_said_and_explained() {
+    let (_sshd, sandbox, host, client) = host_with_client();
+    let mut database = Database::open(&sandbox.path().join("lp/state/localport.db")).unwrap();
+    for began in 1..=8 {
+        let fast = Receipt {
+            began: Timestamp(1_700_000_000_000 + began),
+            took_ms: 20,
+            reasons: vec![Reason::Api],
+            ..Receipt::default()
+        };
+        database.keep(1, fast).unwrap();
+    }
+    drop(database);
+    let mut events = sandbox.follow("/v1/events", "");
+    let quit = sandbox.spawn(["quit", "--wait", "--json"]);
+    let waits = events.find(|event| event.data.contains("complete_current"));
+    assert!(waits.is_some(), "the host ended without waiting for its client");
+    // The planted slowness: a client that takes its time.
+    thread::sleep(Duration::from_millis(600));
+    drop(client);
+    let said = quit.end();
+    assert_eq!((said.code, host.end().code), (Some(0), Some(0)), "{said:?}");
+    let remark = said.json()["stopped"]["remarks"][0].as_str().unwrap().to_owned();
+    let usual = "95 of 100 like it stay within 20 ms (8 compared)";
+    assert!(remark.contains(usual), "{remark}");
+    assert!(remark.contains("were spent on"), "{remark}");
+    let story = sandbox.run(["shutdown", "explain"]).out;
+    assert!(story.contains("complete_current, ") && story.contains("95 of 100"), "{story}");
+
+    let history = sandbox.run(["shutdown", "history", "--json"]).json();
+    assert_eq!(history["shutdowns"].as_array().unwrap().len(), 9);
+    assert_eq!((&history["p50_ms"], &history["totals"]["shutdowns"]), (&20.into(), &9.into()));
+    let table = sandbox.run(["shutdown", "history", "-n", "3"]).out;
+    assert!(table.contains(&remark) && table.contains("3 shutdowns, 3 clean · half"), "{table}");
+}
+
+/// S8.5: one of many, by its number or the beginning of its time.
+#[test]
+fn s8_5_a_shutdown_is_found_by_number_or_time() {
+    let sandbox = Sandbox::new();
+    let state = sandbox.path().join("lp/state");
+    fs::create_dir_all(&state).unwrap();
+    let mut database = Database::open(&state.join("localport.db")).unwrap();
+    for day in 0..4 {
+        let began = Timestamp(1_772_366_400_000 + day * 86_400_000);
+        database.keep(1, Receipt { began, took_ms: day, ..Receipt::default() }).unwrap();
+    }
+    let found = |which: &str| {
+        let said = sandbox.run(["shutdown", "explain", which, "--json"]);
+        (said.code, said.json()["shutdown"]["id"].clone())
+    };
+    assert_eq!(found("2"), (Some(0), 2.into()));
+    assert_eq!(found("2026-03-03"), (Some(0), 3.into()));
+    assert_eq!(found("2026-03"), (Some(0), 4.into()));
+    assert_eq!(found("7"), (Some(2), Value::Null));
+    assert_eq!(found("20"), (Some(2), Value::Null));
+    let said = sandbox.run(["shutdown", "explain", "7"]);
+    assert!(said.err.contains("no shutdown `7`") && said.err.contains("shutdown history"));
 }

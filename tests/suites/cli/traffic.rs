@@ -38,7 +38,7 @@ fn serving(status: &Value) -> bool {
 }
 
 /// A host whose one forward leads to an echo server, and a client that had its first answer.
-fn host_with_client() -> (Sshd, Sandbox, Running, TcpStream) {
+pub(crate) fn host_with_client() -> (Sshd, Sandbox, Running, TcpStream) {
     let sshd = Sshd::start();
     let sandbox = Sandbox::behind(&sshd, &[("echo", echo())]);
     let host = sandbox.host();

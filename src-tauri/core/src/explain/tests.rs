@@ -140,3 +140,75 @@ fn durations_and_counts_in_words() {
     assert!(kinds.contains(&"2 watches".to_owned()) && kinds.contains(&"2 bus names".to_owned()));
     assert_eq!(counted(1, LeaseKind::BusName), "1 bus name");
 }
+
+/// S8.5: a clean end, explained.
+#[test]
+fn s8_5_a_clean_story() {
+    let expected = "\
+Shutdown 12 · 2026-03-01 10:20 · clean · 312 ms
+LocalPort, with 3 forwards, was asked to quit.
+stop_new_work, 4 ms: the local ports closed, so nothing new came (3 listeners). It ended when it had nothing left.
+complete_current, 201 ms: open connections had their time to finish (1 connection). It ended when it had nothing left.
+cancel_tasks, 107 ms: what was still open was cut, and everything behind it ended in good order (2 children). It ended when it had nothing left.
+force_cleanup, 0 ms: whatever was left was to be ended by force. Nothing needed it.
+The operating system agrees; compared were descriptors, children.
+Everything was released; there is nothing to do.";
+    assert_eq!(story(&calm(), WHEN).join("\n"), expected);
+}
+
+/// S8.5: trouble, explained: what was forced and why, what was left, what can be done.
+#[test]
+fn s8_5_a_story_of_trouble() {
+    let expected = "\
+Shutdown 12 · 2026-03-01 10:20 · 1 forced, 1 left, 1 unexplained, 1 fault · 4.0 s
+LocalPort, with 3 forwards, was asked to quit over the control API, then ended with the login session.
+stop_new_work, 4 ms: the local ports closed, so nothing new came (3 listeners). It ended when it had nothing left.
+complete_current, 3.0 s: open connections had their time to finish (1 connection). Its time ran out.
+cancel_tasks, 20 ms: what was still open was cut, and everything behind it ended in good order (2 children). It failed (a task panicked), and the end went on without it.
+force_cleanup, 1.0 s: whatever was left was to be ended by force. Its time ran out.
+Forced, because the time for open connections was over: connection `2 open connections` of db.
+Not released before the process ended: child `ssh me@host` of wiki.
+The operating system still knew of what nothing accounts for: `ssh (process 4720)` (children).
+On the way: panic in `probe db`: planted.
+It took longer than usual.
+To lose no connection, end the clients first, or give them more time with `daemon: shutdown: phases: complete_current` in the configuration. The next start ends a process that was left behind.";
+    assert_eq!(story(&rough(), WHEN).join("\n"), expected);
+}
+
+/// S8.5: why something was forced depends on how the stage before it ended.
+#[test]
+fn s8_5_the_reasons_of_force() {
+    let mut shutdown = rough();
+    let text = |shutdown: &Shutdown| story(shutdown, WHEN).join("\n");
+    shutdown.receipt.stages[1].because = Because::Hurried;
+    assert!(text(&shutdown).contains("Forced, because a second request asked for speed: "));
+    shutdown.receipt.stages[1].because = Because::Done;
+    shutdown.receipt.forced = vec![held(LeaseKind::Child, "ssh me@host", "wiki")];
+    let child = text(&shutdown);
+    assert!(child.contains("Forced, because it did not end when it was asked to: child `ssh"));
+    assert!(child.contains("`localport logs` shows what the process said last."));
+    shutdown.receipt.forced.clear();
+    shutdown.receipt.left.clear();
+    assert!(text(&shutdown).ends_with("please report it with `localport shutdown last --json`."));
+    shutdown.receipt.checks.clear();
+    assert!(text(&shutdown).ends_with("Everything was released all the same."));
+}
+
+/// The line above a table of history.
+#[test]
+fn the_usual_in_one_line() {
+    let mut rows = vec![calm(); 3];
+    rows.push(rough());
+    let line = "4 shutdowns, 3 clean · half within 312 ms, 95 of 100 within 4.0 s";
+    assert_eq!(usual(&rows), line);
+    assert_eq!(usual(&[]), "No shutdown was kept yet");
+    assert_eq!(who(&rough().receipt), "control API");
+    assert_eq!(who(&Receipt::default()), "–");
+}
+
+#[test]
+fn paragraphs_are_wrapped_between_words() {
+    let lines = wrapped("one two three-and-a-half four", 9);
+    assert_eq!(lines, ["one two", "  three-and-a-half", "  four"]);
+    assert_eq!(wrapped("", 9), [""]);
+}

@@ -67,6 +67,8 @@ pub(crate) enum Command {
     Logs(Logs),
     /// Show everything that LocalPort holds: listeners, connections, sessions, children.
     Resources,
+    /// Print figures for monitoring, in Prometheus' text format.
+    Metrics,
     /// Check or show the configuration.
     Config(Config),
     /// SSH hosts.

@@ -4,6 +4,7 @@ mod config;
 mod demo;
 mod events;
 mod logs;
+mod metrics;
 mod quit;
 mod resources;
 mod run;
@@ -32,6 +33,7 @@ pub(crate) async fn run(arguments: Arguments, output: &mut Output) -> Result<Exi
         Command::Events(events) => events::run(&home, &events, output).await,
         Command::Logs(logs) => logs::run(&home, &logs, output).await,
         Command::Resources => resources::run(&home, output).await,
+        Command::Metrics => metrics::run(&home, output).await,
         Command::Config(config) => config::run(&home, files, config.command, output),
         Command::Ssh(ssh) => ssh::run(&home, ssh.command, output).await,
         Command::Quit(quit) => quit::run(&home, &quit, output).await,

@@ -78,9 +78,7 @@ fn forwards(page: &mut Page, Facts { snapshot, now, .. }: &Facts<'_>) {
         f64::from(u8::from(forward.standing(*now) == Standing::Serving))
     });
     let help = "Clients being carried now.";
-    each("localport_open_connections", GAUGE, help, &|forward| {
-        f64::from(forward.connections.open)
-    });
+    each("localport_open_connections", GAUGE, help, &|forward| f64::from(forward.connections.open));
     let help = "Clients accepted that wait for a session now.";
     each("localport_held_clients", GAUGE, help, &|forward| f64::from(forward.connections.held));
     let help = "Clients accepted since the engine started.";

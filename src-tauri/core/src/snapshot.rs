@@ -301,16 +301,8 @@ pub struct Bytes {
 }
 
 /// Every word that [`Forward::word`] gives, best first.
-pub const WORDS: [&str; 8] = [
-    "serving",
-    "unproved",
-    "connecting",
-    "degraded",
-    "waiting",
-    "broken",
-    "draining",
-    "off",
-];
+pub const WORDS: [&str; 8] =
+    ["serving", "unproved", "connecting", "degraded", "waiting", "broken", "draining", "off"];
 
 /// How one forward stands, for a glance.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]

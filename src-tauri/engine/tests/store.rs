@@ -17,8 +17,11 @@ const NAME: &str = "s10_5_kill_9_during_a_write_leaves_a_whole_history";
 /// Keeps receipts until it is killed, and says the number of each once it is kept.
 fn write_for_ever(path: &Path) {
     for began in 0.. {
-        let receipt =
-            Receipt { began: Timestamp(began), faults: vec!["x".repeat(20_000)], ..Receipt::default() };
+        let receipt = Receipt {
+            began: Timestamp(began),
+            faults: vec!["x".repeat(20_000)],
+            ..Receipt::default()
+        };
         let kept = Database::open(path).unwrap().keep(1, receipt).unwrap();
         writeln!(std::io::stdout(), "kept {}", kept.id).unwrap();
     }

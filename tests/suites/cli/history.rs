@@ -136,3 +136,36 @@ fn s8_5_a_shutdown_is_found_by_number_or_time() {
     let said = sandbox.run(["shutdown", "explain", "7"]);
     assert!(said.err.contains("no shutdown `7`") && said.err.contains("shutdown history"));
 }
+
+/// S10.1: the figures, over the socket and by the command, from a real engine.
+#[test]
+fn s10_1_the_figures_of_a_host_and_of_the_shutdown_before_it() {
+    let sandbox = Sandbox::with_config(&unreachable(&["alpha", "be\\ta"]));
+    let host = sandbox.host();
+    assert_eq!(sandbox.run(["quit", "--wait"]).code, Some(0));
+    assert_eq!(host.end().code, Some(0));
+    let absent = sandbox.run(["metrics"]);
+    assert_eq!(absent.code, Some(4), "{absent:?}");
+
+    let _host = sandbox.host();
+    let answer = sandbox.http("GET /v1/metrics", "");
+    assert!(answer.head.contains("content-type: text/plain; version=0.0.4"), "{}", answer.head);
+    for line in [
+        "localport_shutdowns_total 1",
+        "localport_clean_shutdowns_total 1",
+        "localport_last_shutdown_clean 1",
+        "localport_history_readable 1",
+        "localport_leases{kind=\"listener\"} 2",
+        "localport_held_clients{forward=\"be\\\\ta\"} 0",
+        "# TYPE localport_carried_bytes_total counter",
+    ] {
+        assert!(answer.body.lines().any(|found| found == line), "no {line} in {}", answer.body);
+    }
+    let stage = "localport_shutdown_stage_seconds{stage=\"cancel_tasks\",statistic=\"last\"} ";
+    assert!(answer.body.contains(stage), "{}", answer.body);
+    let said = sandbox.run(["metrics"]);
+    let names = |page: &str| -> Vec<String> {
+        page.lines().filter(|line| line.starts_with("# TYPE")).map(str::to_owned).collect()
+    };
+    assert_eq!((said.code, names(&said.out)), (Some(0), names(&answer.body)));
+}

@@ -2,8 +2,8 @@
 
 use crate::args::ShutdownCommand;
 use crate::exit::{CommandError, Exit};
-use crate::output::table::{Cell, Row, lines};
 use crate::output::Output;
+use crate::output::table::{Cell, Row, lines};
 use anstyle::AnsiColor;
 use localport_core::explain;
 use localport_core::history::Shutdown;

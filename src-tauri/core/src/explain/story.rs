@@ -133,7 +133,10 @@ fn system(receipt: &Receipt) -> Option<String> {
         if more > 0 {
             named.push(format!("and {more} more"));
         }
-        format!("The operating system still knew of what nothing accounts for: {}.", named.join(", "))
+        format!(
+            "The operating system still knew of what nothing accounts for: {}.",
+            named.join(", ")
+        )
     })
 }
 
@@ -141,9 +144,8 @@ fn system(receipt: &Receipt) -> Option<String> {
 fn end(receipt: &Receipt) -> String {
     let advice: Vec<&str> = [
         advice_on_forced(receipt),
-        (receipt.left.iter().any(|held| held.kind == LeaseKind::Child)).then_some(
-            "The next start ends a process that was left behind.",
-        ),
+        (receipt.left.iter().any(|held| held.kind == LeaseKind::Child))
+            .then_some("The next start ends a process that was left behind."),
         (!receipt.is_clean() && receipt.forced.is_empty()).then_some(
             "What a process holds goes with it; if the same is named again and again, \
              please report it with `localport shutdown last --json`.",

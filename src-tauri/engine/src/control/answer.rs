@@ -88,6 +88,11 @@ pub(super) fn json<T: Serialize>(value: &T) -> Response<Body> {
     }
 }
 
+/// `text` as it is, status 200.
+pub(super) fn text(content_type: &'static str, text: String) -> Response<Body> {
+    full(content_type, text.into())
+}
+
 /// Pieces as they come, until the stream ends.
 pub(super) fn stream<S>(content_type: &'static str, pieces: S) -> Response<Body>
 where

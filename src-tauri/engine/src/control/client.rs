@@ -122,16 +122,31 @@ impl Client {
         })
     }
 
+    /// Reads the text at `path`.
+    ///
+    /// # Errors
+    /// When no host runs, or it gives no such text.
+    pub async fn text(&self, path: &str) -> Result<String, ClientError> {
+        let body = self.body(self.request(Method::GET, path, "text/plain", Bytes::new())?).await?;
+        String::from_utf8(body.to_vec()).map_err(|error| self.broken(error))
+    }
+
     async fn answer<T: DeserializeOwned>(
         &self,
         request: Request<Full<Bytes>>,
     ) -> Result<T, ClientError> {
+        let body = self.body(request).await?;
+        serde_json::from_slice(&body).map_err(|error| self.broken(error))
+    }
+
+    /// The whole answer to `request`.
+    async fn body(&self, request: Request<Full<Bytes>>) -> Result<Bytes, ClientError> {
         let (response, _driver) = self.send(request).await?;
         if !response.status().is_success() {
             return Err(self.failure(response).await);
         }
         let body = response.into_body().collect().await.map_err(|error| self.broken(error))?;
-        serde_json::from_slice(&body.to_bytes()).map_err(|error| self.broken(error))
+        Ok(body.to_bytes())
     }
 
     async fn failure(&self, response: Response<Incoming>) -> ClientError {

@@ -5,10 +5,12 @@ use super::answer::{self, Answer, Failure};
 use super::call::Call;
 use super::streams;
 use crate::handle::EngineHandle;
-use crate::registry::LeaseInfo;
+use crate::registry::{LeaseInfo, LeaseKind};
 use hyper::StatusCode;
 use localport_core::command::{Command, Selector};
+use localport_core::metrics::{self, Facts};
 use localport_core::receipt::Receipt;
+use localport_core::regression::RECENT;
 use localport_core::shutdown::Reason;
 use localport_core::snapshot::Phase;
 use localport_core::status::{ForwardStatus, Status};
@@ -84,6 +86,21 @@ pub(super) async fn shutdowns(shared: Arc<Shared>, call: Call) -> Answer {
             "it is only the history: forwards do not depend on it",
         )),
     }
+}
+
+pub(super) async fn metrics(shared: Arc<Shared>, _call: Call) -> Answer {
+    let engine = &shared.api.engine;
+    let snapshot = engine.fresh().await;
+    let leases: Vec<LeaseKind> = engine.resources().iter().map(|lease| lease.kind).collect();
+    // The page itself says that the history cannot be read.
+    let history = shared.api.store.history(RECENT).await.ok();
+    let facts = Facts {
+        snapshot: &snapshot,
+        now: engine.clock().now(),
+        leases: &leases,
+        history: history.as_ref().map(|history| (&history.shutdowns[..], history.totals)),
+    };
+    Ok(answer::text(metrics::MEDIA, metrics::page(&facts)))
 }
 
 pub(super) async fn config(shared: Arc<Shared>, _call: Call) -> Answer {

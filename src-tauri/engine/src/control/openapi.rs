@@ -34,7 +34,10 @@ pub(super) fn describe() -> Value {
 }
 
 fn operation(route: &Route) -> Value {
-    let mut content = json!({ "application/json": { "schema": reference(route.gives) } });
+    let mut content = json!({});
+    if !route.gives.is_empty() {
+        content["application/json"] = json!({ "schema": reference(route.gives) });
+    }
     if let Some(media) = route.streams {
         content[media] = json!({ "schema": { "type": "string" } });
     }

@@ -6,6 +6,7 @@ use super::call::{Call, decode};
 use super::{handlers, openapi, streams};
 use futures_util::future::BoxFuture;
 use hyper::{Method, StatusCode};
+use localport_core::metrics;
 use std::sync::Arc;
 
 pub(super) type Handler = fn(Arc<Shared>, Call) -> BoxFuture<'static, Answer>;
@@ -22,9 +23,9 @@ pub(super) struct Route {
     pub(super) query: &'static [(&'static str, &'static str)],
     /// Schema of the body it takes, if it takes one.
     pub(super) takes: Option<&'static str>,
-    /// Schema of the JSON it gives.
+    /// Schema of the JSON it gives; empty when it gives none.
     pub(super) gives: &'static str,
-    /// Media type of the stream it can give instead of, or besides, JSON.
+    /// Media type of the stream or text it can give instead of, or besides, JSON.
     pub(super) streams: Option<&'static str>,
     /// Answers it.
     pub(super) handler: Handler,
@@ -125,6 +126,15 @@ pub(super) const ROUTES: &[Route] = &[
             "History",
             handler!(handlers::shutdowns),
             "How LocalPort ended before, receipt by receipt, and sums over all.",
+        )
+    },
+    Route {
+        streams: Some(metrics::MEDIA),
+        ..get(
+            "/v1/metrics",
+            "",
+            handler!(handlers::metrics),
+            "Figures in Prometheus' text format: forwards, clients, bytes, leases, shutdowns.",
         )
     },
     get(

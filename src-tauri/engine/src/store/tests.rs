@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::registry::Registry;
-use localport_core::receipt::Held;
+use localport_core::receipt::{Held, Slow};
 use localport_core::resource::LeaseKind;
 use localport_core::time::Timestamp;
 use std::fs;
@@ -195,4 +195,26 @@ fn a_newer_form_is_left_alone() {
     assert!(kept.remarks[0].contains("written by a newer LocalPort"), "{kept:?}");
     assert!(Database::read(&path).is_err());
     assert!(path.exists() && !home.state.join("localport.db.damaged").exists());
+}
+
+/// S10.3, S10.4: the receipt that is given back and the one that is kept both say that
+/// it was slow, and name the lease.
+#[tokio::test]
+async fn s10_3_a_slow_end_is_said_and_kept_so() {
+    let (_dir, home) = home();
+    let mut database = Database::open(&home.database()).unwrap();
+    for began in 0..8 {
+        database.keep(2, receipt(began)).unwrap();
+    }
+    drop(database);
+    let held = Held { kind: LeaseKind::Child, name: "ssh me@host".into(), owner: "wiki".into() };
+    let slow = Receipt { took_ms: 900, slowest: vec![Slow { held, took_ms: 899 }], ..receipt(9) };
+    let tasks = Tasks::new(HOST, &Registry::default());
+    let store = Store::start(&home, &tasks);
+    let settled = store.settle(slow, 2).await;
+    let [remark] = &settled.remarks[..] else { panic!("{settled:?}") };
+    assert!(remark.ends_with("899 ms were spent on child `ssh me@host of wiki`"), "{remark}");
+    assert_eq!(store.history(1).await.unwrap().shutdowns[0].receipt, settled);
+    let next = store.settle(receipt(10), 2).await;
+    assert_eq!(next.remarks, Vec::<String>::new());
 }

@@ -1,12 +1,12 @@
 //! The history under a kill: a real process that writes, ended at any instant.
 #![cfg(unix)]
 // A test may fail.
-#![allow(clippy::unwrap_used)]
+#![allow(clippy::unwrap_used, clippy::print_stdout)]
 
 use localport_core::receipt::Receipt;
 use localport_core::time::Timestamp;
 use localport_engine::store::Database;
-use std::io::{BufRead, BufReader, Write};
+use std::io::{BufRead, BufReader};
 use std::path::Path;
 use std::process::{Command, Stdio};
 
@@ -23,7 +23,7 @@ fn write_for_ever(path: &Path) {
             ..Receipt::default()
         };
         let kept = Database::open(path).unwrap().keep(1, receipt).unwrap();
-        writeln!(std::io::stdout(), "kept {}", kept.id).unwrap();
+        println!("kept {}", kept.id);
     }
 }
 

@@ -36,11 +36,12 @@ fn begin(shutdown: &Shutdown) -> String {
 fn stage(passed: &Passed, receipt: &Receipt) -> String {
     let name = passed.stage.as_str();
     let took = duration(passed.took_ms);
-    format!("{name}, {took}: {} {}", work(passed.stage, receipt), close(passed))
+    let story = format!("{name}, {took}: {} {}", work(passed, receipt), close(&passed.because));
+    story.trim_end().to_owned()
 }
 
 /// What the stage did, with what the receipt counts of it.
-fn work(stage: Stage, receipt: &Receipt) -> String {
+fn work(passed: &Passed, receipt: &Receipt) -> String {
     let of = |kinds: &[LeaseKind]| {
         let all = receipt.released.iter();
         let parts: Vec<String> = all
@@ -53,29 +54,40 @@ fn work(stage: Stage, receipt: &Receipt) -> String {
         "" => format!("{sentence}."),
         counts => format!("{sentence} ({counts})."),
     };
-    match stage {
+    let connections = of(&[LeaseKind::Connection]);
+    let mut trouble = receipt.forced.iter().chain(&receipt.left);
+    let cut = trouble.clone().any(|held| held.kind == LeaseKind::Connection);
+    let stuck = trouble.any(|held| held.kind != LeaseKind::Connection);
+    match passed.stage {
         Stage::StopNewWork => {
             with("the local ports closed, so nothing new came", of(&[LeaseKind::Listener]))
         }
-        Stage::CompleteCurrent => {
-            with("open connections had their time to finish", of(&[LeaseKind::Connection]))
+        Stage::CompleteCurrent if connections.is_empty() && !cut => {
+            "no connection was open.".to_owned()
         }
+        Stage::CompleteCurrent => with("open connections had their time to finish", connections),
         Stage::CancelTasks => with(
-            "what was still open was cut, and everything behind it ended in good order",
+            if cut {
+                "what was still open was cut, and what carried it ended in good order"
+            } else {
+                "what carried the connections ended in good order"
+            },
             of(&[LeaseKind::Session, LeaseKind::Tunnel, LeaseKind::Child, LeaseKind::Watch]),
         ),
-        Stage::ForceCleanup => "whatever was left was to be ended by force.".to_owned(),
+        Stage::ForceCleanup if passed.because == Because::Done && !stuck => {
+            "nothing needed it.".to_owned()
+        }
+        Stage::ForceCleanup => "whatever did not end by itself was ended by force.".to_owned(),
     }
 }
 
-/// How the stage ended.
-fn close(passed: &Passed) -> String {
-    match (&passed.because, passed.stage) {
-        (Because::Done, Stage::ForceCleanup) => "Nothing needed it.".to_owned(),
-        (Because::Done, _) => "It ended when it had nothing left.".to_owned(),
-        (Because::Hurried, _) => "A second request hurried it.".to_owned(),
-        (Because::Expired, _) => "Its time ran out.".to_owned(),
-        (Because::Failed(why), _) => format!("It failed ({why}), and the end went on without it."),
+/// How the stage ended; nothing of one that had nothing left, as stages should.
+fn close(because: &Because) -> String {
+    match because {
+        Because::Done => String::new(),
+        Because::Hurried => "A second request hurried it.".to_owned(),
+        Because::Expired => "Its time ran out.".to_owned(),
+        Because::Failed(why) => format!("It failed ({why}), and the end went on without it."),
     }
 }
 

@@ -147,10 +147,10 @@ fn s8_5_a_clean_story() {
     let expected = "\
 Shutdown 12 · 2026-03-01 10:20 · clean · 312 ms
 LocalPort, with 3 forwards, was asked to quit.
-stop_new_work, 4 ms: the local ports closed, so nothing new came (3 listeners). It ended when it had nothing left.
-complete_current, 201 ms: open connections had their time to finish (1 connection). It ended when it had nothing left.
-cancel_tasks, 107 ms: what was still open was cut, and everything behind it ended in good order (2 children). It ended when it had nothing left.
-force_cleanup, 0 ms: whatever was left was to be ended by force. Nothing needed it.
+stop_new_work, 4 ms: the local ports closed, so nothing new came (3 listeners).
+complete_current, 201 ms: open connections had their time to finish (1 connection).
+cancel_tasks, 107 ms: what carried the connections ended in good order (2 children).
+force_cleanup, 0 ms: nothing needed it.
 The operating system agrees; compared were descriptors, children.
 Everything was released; there is nothing to do.";
     assert_eq!(story(&calm(), WHEN).join("\n"), expected);
@@ -162,10 +162,10 @@ fn s8_5_a_story_of_trouble() {
     let expected = "\
 Shutdown 12 · 2026-03-01 10:20 · 1 forced, 1 left, 1 unexplained, 1 fault · 4.0 s
 LocalPort, with 3 forwards, was asked to quit over the control API, then ended with the login session.
-stop_new_work, 4 ms: the local ports closed, so nothing new came (3 listeners). It ended when it had nothing left.
+stop_new_work, 4 ms: the local ports closed, so nothing new came (3 listeners).
 complete_current, 3.0 s: open connections had their time to finish (1 connection). Its time ran out.
-cancel_tasks, 20 ms: what was still open was cut, and everything behind it ended in good order (2 children). It failed (a task panicked), and the end went on without it.
-force_cleanup, 1.0 s: whatever was left was to be ended by force. Its time ran out.
+cancel_tasks, 20 ms: what was still open was cut, and what carried it ended in good order (2 children). It failed (a task panicked), and the end went on without it.
+force_cleanup, 1.0 s: whatever did not end by itself was ended by force. Its time ran out.
 Forced, because the time for open connections was over: connection `2 open connections` of db.
 Not released before the process ended: child `ssh me@host` of wiki.
 The operating system still knew of what nothing accounts for: `ssh (process 4720)` (children).
@@ -192,6 +192,8 @@ fn s8_5_the_reasons_of_force() {
     assert!(text(&shutdown).ends_with("please report it with `localport shutdown last --json`."));
     shutdown.receipt.checks.clear();
     assert!(text(&shutdown).ends_with("Everything was released all the same."));
+    shutdown.receipt.released.clear();
+    assert!(text(&shutdown).contains("complete_current, 3.0 s: no connection was open.\n"));
 }
 
 /// The line above a table of history.

@@ -63,14 +63,24 @@ impl Database {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
             Err(error) => return Err(StoreError::file(path, error)),
         }
-        let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-        let database = Self::with(path, flags)?;
+        let database = Self::look_at(path)?;
         match version(&database.connection).map_err(|error| database.failed(error))? {
             // Begun, but nothing was ever kept in it.
             0 => Ok(None),
             newer if newer > NEWEST => Err(StoreError::newer(path, newer)),
             _ => Ok(Some(database)),
         }
+    }
+
+    /// Changes nothing, but may tidy up after a writer that was killed; where it may not
+    /// write, it only reads.
+    fn look_at(path: &Path) -> Result<Self, StoreError> {
+        let tidy = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+        let only = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+        let database = Self::with(path, tidy).or_else(|_| Self::with(path, only))?;
+        let asked = database.connection.pragma_update(None, "query_only", true);
+        asked.map_err(|error| database.failed(error))?;
+        Ok(database)
     }
 
     fn with(path: &Path, flags: OpenFlags) -> Result<Self, StoreError> {

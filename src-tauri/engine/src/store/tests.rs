@@ -36,13 +36,17 @@ fn s10_5_a_receipt_is_kept_for_its_owner_only() {
     let began: Vec<u64> = history.shutdowns.iter().map(|s| s.receipt.began.0).collect();
     assert_eq!(began, [3, 2]);
     assert_eq!((history.totals.shutdowns, history.totals.clean), (3, 3));
+    // Nothing lies beside it once nobody has it open.
+    let names: Vec<_> =
+        fs::read_dir(&home.state).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+    assert!(names.iter().all(|name| name == "localport.db" || name == "logs"), "{names:?}");
     #[cfg(unix)]
-    for entry in fs::read_dir(&home.state).unwrap() {
+    {
         use std::os::unix::fs::PermissionsExt;
-        let entry = entry.unwrap();
-        if entry.file_name().to_string_lossy().starts_with("localport.db") {
-            let mode = entry.metadata().unwrap().permissions().mode();
-            assert_eq!(mode & 0o777, 0o600, "{entry:?}");
+        let _open = Database::open(&home.database()).unwrap();
+        for name in ["localport.db", "localport.db-wal", "localport.db-shm"] {
+            let mode = fs::metadata(home.state.join(name)).unwrap().permissions().mode();
+            assert_eq!(mode & 0o777, 0o600, "{name}");
         }
     }
 }

@@ -15,6 +15,7 @@ mod tray;
 use app::Opening;
 use args::Arguments;
 use clap::Parser;
+use localport_engine::verify::RUNTIME_THREAD;
 use start::{StartError, Started};
 use std::io::{self, Write};
 use std::process::ExitCode;
@@ -47,7 +48,10 @@ fn main() -> ExitCode {
 
 fn run(arguments: &Arguments) -> Result<i32, StartError> {
     desktop::display()?;
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .thread_name(RUNTIME_THREAD)
+        .enable_all()
+        .build()?;
     let result = match runtime.block_on(start::start(arguments))? {
         Started::Elsewhere(sentence) => {
             let _ = writeln!(io::stdout(), "{sentence}");

@@ -10,6 +10,7 @@ mod output;
 use args::Arguments;
 use clap::Parser;
 use exit::{CommandError, Exit};
+use localport_engine::verify::RUNTIME_THREAD;
 use output::Output;
 use std::process::ExitCode;
 use std::time::Duration;
@@ -35,7 +36,10 @@ fn main() -> ExitCode {
 }
 
 fn run(arguments: Arguments, output: &mut Output) -> Result<Exit, CommandError> {
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .thread_name(RUNTIME_THREAD)
+        .enable_all()
+        .build()?;
     let result = runtime.block_on(commands::run(arguments, output));
     runtime.shutdown_timeout(RUNTIME_END);
     result

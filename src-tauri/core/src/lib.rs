@@ -5,6 +5,7 @@
 //! (what is wanted) and the problems (what is wrong, and what mends it).
 //! Time is always an argument.
 
+pub mod audit;
 pub mod backoff;
 pub mod bridge;
 pub mod command;

@@ -71,7 +71,8 @@ pub(crate) struct Control {
     closing: CancellationToken,
     ending: CancellationToken,
     connections: Tasks,
-    _socket: Lease,
+    /// The claim to the socket's file, until that is removed.
+    socket: Option<Lease>,
 }
 
 impl Control {
@@ -96,13 +97,14 @@ impl Control {
         connections.spawn_to_end("control listener", async move {
             stop.run_until_cancelled(accepting).await;
         });
-        Ok(Self { home, closing, ending, connections, _socket: socket })
+        Ok(Self { home, closing, ending, connections, socket: Some(socket) })
     }
 
     /// Takes no new connections and removes the socket. Open connections go on.
-    pub(crate) fn close(&self) {
+    pub(crate) fn close(&mut self) {
         self.closing.cancel();
         transport::remove(&self.home);
+        self.socket = None;
     }
 
     /// Gives the last answers and ends every connection.
@@ -122,8 +124,11 @@ async fn accept(listener: Listener, shared: Arc<Shared>, connections: Tasks) {
         match listener.accept().await {
             Ok(Some(stream)) => {
                 let connection = serve(stream, shared.clone());
+                let registry = connections.registry();
+                let lease = registry.lease(LeaseKind::Connection, "control client", HOST);
                 connections.spawn("control client", async move {
                     connection.await;
+                    drop(lease);
                     drop(place);
                 });
             }

@@ -23,6 +23,8 @@ use crate::journal::{Journal, JournalFile, Medium};
 use crate::logs::{self, Logs};
 use crate::registry::{Lease, LeaseKind, Registry, Tasks};
 use crate::store::Store;
+use crate::verify::Baseline;
+use localport_core::audit::Scope;
 use localport_core::config::{Config, ForwardSpec};
 use localport_core::journal::{Entry, Switches};
 use localport_core::receipt::Receipt;
@@ -86,6 +88,8 @@ pub struct RunningHost {
     tasks: Tasks,
     journal: Journal,
     lock: Lock,
+    registry: Registry,
+    baseline: Baseline,
     _lock_lease: Lease,
 }
 
@@ -97,6 +101,8 @@ pub struct RunningHost {
 /// runs what can run and shows the rest.
 pub async fn start(options: HostOptions) -> Result<RunningHost, HostError> {
     let home = options.home;
+    let scope = if options.role == Role::Desktop { Scope::Shared } else { Scope::Whole };
+    let baseline = Baseline::take(scope, &home);
     home.create().map_err(|source| HostError::Files { path: home.state.clone(), source })?;
     let (lock, owner) = Lock::take(&home, options.role)?;
     raise_file_limit();
@@ -162,6 +168,8 @@ pub async fn start(options: HostOptions) -> Result<RunningHost, HostError> {
         tasks,
         journal,
         lock,
+        registry,
+        baseline,
         _lock_lease: lock_lease,
     })
 }
@@ -174,12 +182,15 @@ impl RunningHost {
 
     /// Waits until the engine has ended, whoever asked for it, then releases the rest:
     /// control API closed, socket removed, lock free, last answers given.
-    pub async fn wait(self) -> Receipt {
+    pub async fn wait(mut self) -> Receipt {
         let mut stopped = self.engine.stopped().await;
+        self.control.close();
+        // While the lock is held: the files of the next host are not ours.
+        stopped.checks = self.baseline.verify(&self.registry).await;
+        stopped.faults = self.registry.faults();
         stopped.remarks.extend(self.journal.loss());
         let forwards = self.engine.snapshot().borrow().forwards.len();
         let mut stopped = self.store.settle(stopped, forwards).await;
-        self.control.close();
         // The lock protects the journal: the next host opens it once it is closed.
         let lost = self.journal.finish(stopped.is_clean()).await;
         stopped.remarks.extend(lost.filter(|lost| !stopped.remarks.contains(lost)));

@@ -17,3 +17,4 @@ pub mod registry;
 pub mod relay;
 pub mod store;
 mod supervisor;
+pub mod verify;

@@ -179,6 +179,7 @@ impl Children {
         command
             .args(&spec.args)
             .envs(spec.env.iter().map(|(key, value)| (key, value)))
+            .env(TOKEN_VARIABLE, token())
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())

@@ -2,9 +2,12 @@
 
 use crate::{keys, set};
 use localport_tests::host::{DEADLINE, Sandbox, unreachable};
+use localport_tests::sshd::Sshd;
 use rustix::process::Signal;
 use serde_json::{Value, json};
 use std::fs;
+use std::io::{Read, Write};
+use std::net::{TcpListener, TcpStream};
 use std::time::Instant;
 
 #[test]
@@ -100,6 +103,47 @@ fn after_quit_with_wait_the_next_start_works_at_once() {
         let said = sandbox.run(["status"]);
         assert_eq!(said.code, Some(4), "{said:?}");
     }
+}
+
+/// S3.4: the receipt of the real host, with the client that waits for it still there:
+/// everything is accounted for by the system's own view, with traffic and `ssh` before.
+#[test]
+fn s3_4_the_receipt_of_a_real_host_is_true() {
+    let sshd = Sshd::start();
+    let server = echo_server();
+    let sandbox = Sandbox::behind(&sshd, &[("echo", server)]);
+    let host = sandbox.host();
+    let status = sandbox.until("serving", |s| s["forwards"][0]["word"] == "serving");
+    let local = status["forwards"][0]["local"].as_str().unwrap();
+    let mut client = TcpStream::connect(local).unwrap();
+    client.write_all(b"hello").unwrap();
+    let mut reply = [0; 5];
+    client.read_exact(&mut reply).unwrap();
+    drop(client);
+    let said = sandbox.run(["quit", "--wait", "--json"]);
+    let stopped = &said.json()["stopped"];
+    assert_eq!(said.code, Some(0), "{stopped:#}");
+    let checks = stopped["checks"].as_array().unwrap();
+    let whats: Vec<&str> = checks.iter().map(|check| check["what"].as_str().unwrap()).collect();
+    assert_eq!(whats, ["descriptors", "sockets", "children", "threads", "files"]);
+    assert!(checks.iter().all(|check| check["unexplained"] == json!([])), "{stopped:#}");
+    let released = stopped["released"].as_array().unwrap();
+    let kinds = |kind| released.iter().any(|one| one["kind"] == kind);
+    assert!(["listener", "session", "child", "file", "task"].into_iter().all(kinds), "{stopped:#}");
+    assert_eq!(stopped["slowest"].as_array().unwrap().len(), 3);
+    assert_eq!(host.end().code, Some(0));
+}
+
+/// Echoes for ever, on its own threads.
+fn echo_server() -> u16 {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = listener.local_addr().unwrap().port();
+    std::thread::spawn(move || {
+        for client in listener.incoming().map_while(Result::ok) {
+            std::thread::spawn(move || std::io::copy(&mut &client, &mut &client));
+        }
+    });
+    port
 }
 
 #[test]

@@ -59,6 +59,18 @@ pub(crate) fn sentence(stopped: &Receipt) -> String {
     if !stopped.left.is_empty() {
         sentence.push_str(&format!("; left: {}", names(&stopped.left)));
     }
+    let unexplained: Vec<String> = stopped
+        .checks
+        .iter()
+        .filter(|check| !check.unexplained.is_empty())
+        .map(|check| format!("{} {}", check.what, check.unexplained.join(", ")))
+        .collect();
+    if !unexplained.is_empty() {
+        sentence.push_str(&format!("; not accounted for: {}", unexplained.join("; ")));
+    }
+    if !stopped.faults.is_empty() {
+        sentence.push_str(&format!("; went wrong: {}", stopped.faults.join("; ")));
+    }
     sentence
 }
 

@@ -15,6 +15,9 @@ type Order = (Command, Handle, Reply);
 /// Orders that may wait: starting a child takes about a millisecond.
 const WAITING: usize = 64;
 
+/// Name of the thread, by which the end recognises it as ours.
+const THREAD: &str = "lp-spawner";
+
 #[derive(Default)]
 pub(super) struct Spawner {
     orders: Mutex<Option<mpsc::SyncSender<Order>>>,
@@ -38,7 +41,7 @@ impl Spawner {
             return Ok(orders.clone());
         }
         let (orders, queue) = mpsc::sync_channel(WAITING);
-        std::thread::Builder::new().name("child-spawner".to_owned()).spawn(move || run(&queue))?;
+        std::thread::Builder::new().name(THREAD.to_owned()).spawn(move || run(&queue))?;
         *slot = Some(orders.clone());
         Ok(orders)
     }

@@ -1,0 +1,131 @@
+//! Owns the comparison of the account with the operating system: a baseline at the
+//! start of a host, a look at its end.
+//!
+//! Receives the registry and the home; emits the checks of a receipt. What the system
+//! shows is read by one thin file per platform and judged in `core::audit`.
+
+#[cfg_attr(any(target_os = "linux", target_os = "android"), path = "verify/linux.rs")]
+#[cfg_attr(target_os = "macos", path = "verify/macos.rs")]
+#[cfg_attr(
+    not(any(target_os = "linux", target_os = "android", target_os = "macos")),
+    path = "verify/other.rs"
+)]
+mod platform;
+
+#[cfg(unix)]
+mod socket;
+
+use crate::engine::HOST;
+use crate::home::Home;
+use crate::registry::{LeaseKind, Registry};
+use localport_core::audit::{Explained, Mark, Scope, Thing, View, compare};
+use localport_core::receipt::Check;
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::Path;
+use std::time::Duration;
+use tokio::time::{Instant, sleep};
+
+/// Name of the runtime's threads, to be given by whoever builds the runtime.
+pub const RUNTIME_THREAD: &str = "lp-runtime";
+
+/// What tokio calls its threads when nobody named them.
+const UNNAMED_RUNTIME: &str = "tokio-rt-worker";
+
+/// Where the locks of logind's inhibitors are open.
+const INHIBITORS: &str = "/run/systemd/inhibit";
+
+/// How long what has just been released may take to vanish: threads end and sockets
+/// close a moment after their owner let go, and the system announces neither.
+const SETTLE: Duration = Duration::from_millis(500);
+const LOOK_AGAIN: Duration = Duration::from_millis(4);
+
+/// What there was when the host started.
+pub struct Baseline {
+    scope: Scope,
+    home: Home,
+    view: View,
+}
+
+impl Baseline {
+    /// Looks at the process before the host has anything.
+    #[must_use]
+    pub fn take(scope: Scope, home: &Home) -> Self {
+        let view = look(home, &BTreeSet::new());
+        Self { scope, home: home.clone(), view }
+    }
+
+    /// Compares with the system until everything is explained, for half a second at
+    /// most; what is then unexplained stays.
+    pub async fn verify(&self, registry: &Registry) -> Vec<Check> {
+        let end = Instant::now() + SETTLE;
+        let mut pause = LOOK_AGAIN;
+        loop {
+            let checks = self.compare(registry);
+            let is_clean = checks.iter().all(|check| check.unexplained.is_empty());
+            if is_clean || Instant::now() >= end {
+                return checks;
+            }
+            sleep(pause).await;
+            pause *= 2;
+        }
+    }
+
+    fn compare(&self, registry: &Registry) -> Vec<Check> {
+        let files = registry.files();
+        let end = look(&self.home, &files);
+        compare(self.scope, &self.view, &end, &self.explained(registry, files))
+    }
+
+    fn explained(&self, registry: &Registry, mut files: BTreeSet<String>) -> Explained {
+        let home = &self.home;
+        let mut explained = Explained {
+            // Both are written to until after this look.
+            places: [home.logs(), home.journal()].map(|path| path.display().to_string()).into(),
+            homes: [home.state.display().to_string(), home.runtime.display().to_string()].into(),
+            control: (home.control_socket().display().to_string(), 0),
+            runtime: [RUNTIME_THREAD.to_owned(), UNNAMED_RUNTIME.to_owned()].into(),
+            ..Explained::default()
+        };
+        for lease in registry.list() {
+            match lease.kind {
+                LeaseKind::File | LeaseKind::Lock => {
+                    files.remove(&lease.name);
+                    explained.places.insert(lease.name);
+                }
+                LeaseKind::Inhibitor => {
+                    explained.places.insert(INHIBITORS.to_owned());
+                }
+                LeaseKind::Connection if lease.owner == HOST => explained.control.1 += 1,
+                LeaseKind::Task => {
+                    explained.tasks.insert(lease.name);
+                }
+                _ => {}
+            }
+        }
+        explained.released = files;
+        explained
+    }
+}
+
+fn look(home: &Home, claimed: &BTreeSet<String>) -> View {
+    let view = platform::look();
+    View { files: Some(files(home, claimed)), ..view }
+}
+
+/// What is in the runtime directory, and what was claimed elsewhere and still exists.
+fn files(home: &Home, claimed: &BTreeSet<String>) -> Vec<Thing> {
+    let mut paths: BTreeSet<String> =
+        claimed.iter().filter(|path| exists(Path::new(path))).cloned().collect();
+    if let Ok(entries) = fs::read_dir(&home.runtime) {
+        paths.extend(entries.flatten().map(|entry| entry.path().display().to_string()));
+    }
+    let thing =
+        |path: String| Thing { key: path.clone(), name: path.clone(), mark: Mark::Path(path) };
+    paths.into_iter().map(thing).collect()
+}
+
+/// Also a link that leads nowhere and a socket that nobody answers on exist.
+fn exists(path: &Path) -> bool {
+    fs::symlink_metadata(path).is_ok()
+}

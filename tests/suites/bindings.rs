@@ -101,6 +101,7 @@ impl Facts {
             tags: Vec::new(),
             description: None,
             wanted: true,
+            drain: None,
             state: self.state,
             since: NOW,
             local: String::new(),

@@ -3,6 +3,7 @@
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
 use std::path::PathBuf;
+use std::time::Duration;
 
 /// Keeps local ports connected to Kubernetes clusters and SSH hosts.
 #[derive(Debug, Parser)]
@@ -61,6 +62,10 @@ pub(crate) enum Command {
     Restart(Selection),
     /// Try waiting forwards again now.
     Retry(Selection),
+    /// Let forwards go empty: no new clients, open connections finish. `resume` undoes it.
+    Drain(Drain),
+    /// Switch on again what `drain` took.
+    Resume(Selection),
     /// Show what happened.
     Events(Events),
     /// Show the log.
@@ -118,9 +123,25 @@ pub(crate) struct Selection {
     /// All forwards with this tag.
     #[arg(short, long)]
     pub(crate) tag: Option<String>,
+    /// All forwards through this Kubernetes context or SSH destination.
+    #[arg(long)]
+    pub(crate) context: Option<String>,
     /// All forwards.
     #[arg(short, long)]
     pub(crate) all: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Drain {
+    #[command(flatten)]
+    pub(crate) selection: Selection,
+    /// How long open connections may finish before they are cut: `30s`, `5m`, `0`; 8 s
+    /// when absent.
+    #[arg(long, value_name = "DURATION", value_parser = duration)]
+    pub(crate) timeout: Option<Duration>,
+    /// Return when everything of it is drained, and say how it went.
+    #[arg(short, long)]
+    pub(crate) wait: bool,
 }
 
 #[derive(Debug, Args)]
@@ -242,5 +263,43 @@ impl Global {
     /// Whether programs read the output.
     pub(crate) fn wants_json(&self) -> bool {
         self.json || self.form == Some(Form::Json)
+    }
+}
+
+/// Longest time that a drain can be given; more would be no limit.
+const LONGEST: Duration = Duration::from_secs(7 * 24 * 3_600);
+
+/// `30s`, `1.5m`, `250ms`, `2h`, or seconds without a unit.
+fn duration(text: &str) -> Result<Duration, String> {
+    let digits = text.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(text.len());
+    let (number, unit) = text.split_at(digits);
+    let seconds = match unit.trim() {
+        "ms" => 0.001,
+        "" | "s" | "sec" => 1.0,
+        "m" | "min" => 60.0,
+        "h" => 3_600.0,
+        _ => return Err("the units are `ms`, `s`, `m` and `h`".to_owned()),
+    };
+    let number: f64 =
+        number.parse().map_err(|_| "give a number and a unit, such as `30s`".to_owned())?;
+    Duration::try_from_secs_f64(number * seconds)
+        .ok()
+        .filter(|duration| *duration <= LONGEST)
+        .ok_or_else(|| "at most `168h`".to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn durations_have_units_and_a_limit() {
+        let good = [("0", 0), ("30", 30_000), ("30s", 30_000), ("1.5m", 90_000), ("250ms", 250)];
+        for (text, ms) in good {
+            assert_eq!(duration(text), Ok(Duration::from_millis(ms)), "{text}");
+        }
+        for text in ["", "s", "-1s", "5 days", "1e9", "999999999999h", "169h", "nan"] {
+            assert!(duration(text).is_err(), "{text}");
+        }
     }
 }

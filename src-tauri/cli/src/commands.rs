@@ -2,6 +2,7 @@
 
 mod config;
 mod demo;
+mod drain;
 mod events;
 mod logs;
 mod metrics;
@@ -30,6 +31,8 @@ pub(crate) async fn run(arguments: Arguments, output: &mut Output) -> Result<Exi
         Command::Stop(selection) => switch::run(&home, "stop", selection, output).await,
         Command::Restart(selection) => switch::run(&home, "restart", selection, output).await,
         Command::Retry(selection) => switch::run(&home, "retry", selection, output).await,
+        Command::Drain(drain) => drain::run(&home, drain, output).await,
+        Command::Resume(selection) => switch::run(&home, "resume", selection, output).await,
         Command::Events(events) => events::run(&home, &events, output).await,
         Command::Logs(logs) => logs::run(&home, &logs, output).await,
         Command::Resources => resources::run(&home, output).await,

@@ -122,6 +122,7 @@ mod tests {
             tags: Vec::new(),
             description: None,
             wanted: true,
+            drain: None,
             state: ForwardState::Running,
             since: Timestamp(0),
             local: "127.0.0.1:5432".to_owned(),

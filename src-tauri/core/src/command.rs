@@ -13,6 +13,8 @@ pub enum Selector {
     Names(Vec<String>),
     /// The forwards with this tag.
     Tag(String),
+    /// The forwards that go through this Kubernetes context or SSH destination.
+    Context(String),
 }
 
 /// What is wanted of the engine.
@@ -30,8 +32,27 @@ pub enum Command {
     RetryNow(Selector),
     /// Accept the unknown host key that the forward's problem names.
     TrustHostKey(String),
+    /// Switch forwards off for a while: listener closed, open connections get the time
+    /// asked for, and a resume brings back exactly these.
+    Drain(Drain),
+    /// Switch on again what a drain took.
+    Resume(Selector),
     /// Call the engine's end off, as long as nothing was cut.
     CancelQuit,
+}
+
+/// A drain of a part.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "bindings", derive(ts_rs::TS))]
+#[serde(deny_unknown_fields)]
+pub struct Drain {
+    /// Which forwards.
+    pub selector: Selector,
+    /// How long open connections may finish, in milliseconds; as long as at the engine's
+    /// end when absent.
+    #[serde(default)]
+    #[cfg_attr(feature = "bindings", ts(type = "number | null"))]
+    pub within_ms: Option<u64>,
 }
 
 /// What a command did.
@@ -61,6 +82,13 @@ pub enum Refusal {
         /// The tag asked for.
         tag: String,
     },
+    /// No forward goes through this context; the nearest known one, if any is near.
+    UnknownContext {
+        /// The context asked for.
+        context: String,
+        /// The nearest known context.
+        nearest: Option<String>,
+    },
     /// The engine is quitting and takes no commands.
     Quitting,
     /// The command does not apply to the forward as it is now.
@@ -75,13 +103,23 @@ impl Refusal {
     /// to be a slip of the finger.
     #[must_use]
     pub fn unknown<'a>(name: &str, known: impl Iterator<Item = &'a str>) -> Self {
-        let nearest = known
-            .map(|known| (strsim::damerau_levenshtein(name, known), known))
-            .min()
-            .filter(|(distance, _)| *distance <= 2.max(name.len() / 3))
-            .map(|(_, known)| known.to_owned());
-        Refusal::UnknownForward { name: name.to_owned(), nearest }
+        Refusal::UnknownForward { name: name.to_owned(), nearest: nearest(name, known) }
     }
+
+    /// No forward goes through `context`; names the nearest of `known`.
+    #[must_use]
+    pub fn unknown_context<'a>(context: &str, known: impl Iterator<Item = &'a str>) -> Self {
+        let nearest = nearest(context, known);
+        Refusal::UnknownContext { context: context.to_owned(), nearest }
+    }
+}
+
+fn nearest<'a>(name: &str, known: impl Iterator<Item = &'a str>) -> Option<String> {
+    known
+        .map(|known| (strsim::damerau_levenshtein(name, known), known))
+        .min()
+        .filter(|(distance, _)| *distance <= 2.max(name.len() / 3))
+        .map(|(_, known)| known.to_owned())
 }
 
 impl std::fmt::Display for Refusal {
@@ -94,6 +132,12 @@ impl std::fmt::Display for Refusal {
                 write!(f, "there is no forward `{name}`")
             }
             Refusal::UnknownTag { tag } => write!(f, "no forward carries the tag `{tag}`"),
+            Refusal::UnknownContext { context, nearest: Some(nearest) } => {
+                write!(f, "no forward goes through `{context}`; did you mean `{nearest}`?")
+            }
+            Refusal::UnknownContext { context, nearest: None } => {
+                write!(f, "no forward goes through `{context}`")
+            }
             Refusal::Quitting => f.write_str("LocalPort is quitting"),
             Refusal::NotNow { sentence } => f.write_str(sentence),
         }

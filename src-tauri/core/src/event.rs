@@ -47,6 +47,23 @@ pub enum Kind {
     },
     /// Addresses, routes or the default network changed.
     NetworkChanged,
+    /// A forward that is being drained has open connections left: they finish, or are cut.
+    DrainStage {
+        /// The stage entered.
+        stage: Stage,
+        /// Connections still open.
+        open: u32,
+    },
+    /// A forward is drained; it is off until it is resumed.
+    Drained {
+        /// How long it took, in milliseconds.
+        #[cfg_attr(feature = "bindings", ts(type = "number"))]
+        took_ms: u64,
+        /// Connections that were cut.
+        forced: u32,
+    },
+    /// A forward that was drained is switched on again.
+    Resumed,
     /// A forward changed its state.
     State {
         /// The state left.
@@ -105,6 +122,15 @@ impl Kind {
             }
             Kind::Woke { slept_ms: None } => "the machine woke up".to_owned(),
             Kind::NetworkChanged => "the network changed".to_owned(),
+            Kind::DrainStage { stage: Stage::CompleteCurrent, open } => {
+                format!("draining: {} may finish", connections(*open))
+            }
+            Kind::DrainStage { open, .. } => format!("draining: {} are cut", connections(*open)),
+            Kind::Drained { took_ms, forced: 0 } => format!("drained in {took_ms} ms"),
+            Kind::Drained { took_ms, forced } => {
+                format!("drained in {took_ms} ms; cut: {}", connections(*forced))
+            }
+            Kind::Resumed => "resumed".to_owned(),
             Kind::State { from, to, problem } => {
                 let change = format!("{} → {}", from.as_str(), to.as_str());
                 match problem {
@@ -137,9 +163,17 @@ impl Kind {
             | Kind::EndCancelled
             | Kind::Woke { .. }
             | Kind::NetworkChanged
+            | Kind::DrainStage { .. }
+            | Kind::Drained { .. }
+            | Kind::Resumed
             | Kind::Listening { .. }
             | Kind::SessionUp { .. }
             | Kind::Note { .. } => false,
         }
     }
+}
+
+fn connections(count: u32) -> String {
+    let plural = if count == 1 { "" } else { "s" };
+    format!("{count} open connection{plural}")
 }

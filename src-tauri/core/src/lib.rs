@@ -18,6 +18,7 @@ pub mod journal;
 pub mod kube;
 pub mod lifecycle;
 pub mod metrics;
+pub mod parts;
 pub mod problem;
 pub mod receipt;
 pub mod regression;

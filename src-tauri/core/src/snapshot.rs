@@ -213,6 +213,8 @@ pub struct Forward {
     pub description: Option<String>,
     /// Whether it is switched on.
     pub wanted: bool,
+    /// How its drain stands, if a person had it drained; none while it is on.
+    pub drain: Option<ForwardDrain>,
     /// Where it is in its life.
     pub state: ForwardState,
     /// Since when it is in that state.
@@ -233,6 +235,20 @@ pub struct Forward {
     pub bytes: Bytes,
     /// What is wrong, if something is.
     pub problem: Option<Problem>,
+}
+
+/// A drain of one forward that a person asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "bindings", derive(ts_rs::TS))]
+pub struct ForwardDrain {
+    /// When it was asked for.
+    pub since: Timestamp,
+    /// The stage under way; none once it is drained.
+    pub stage: Option<Stage>,
+    /// When the stage ends at the latest.
+    pub until: Option<Timestamp>,
+    /// Connections that were cut.
+    pub forced: u32,
 }
 
 /// First fact: the local port.
@@ -301,8 +317,17 @@ pub struct Bytes {
 }
 
 /// Every word that [`Forward::word`] gives, best first.
-pub const WORDS: [&str; 8] =
-    ["serving", "unproved", "connecting", "degraded", "waiting", "broken", "draining", "off"];
+pub const WORDS: [&str; 9] = [
+    "serving",
+    "unproved",
+    "connecting",
+    "degraded",
+    "waiting",
+    "broken",
+    "draining",
+    "drained",
+    "off",
+];
 
 /// How one forward stands, for a glance.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -348,6 +373,7 @@ impl Forward {
     #[must_use]
     pub fn word(&self, now: Timestamp) -> &'static str {
         match (self.standing(now), self.state) {
+            (Standing::Off, _) if self.drain.is_some() => "drained",
             (Standing::Off, _) => "off",
             (_, ForwardState::Stopping) => "draining",
             (Standing::Broken, _) => "broken",

@@ -2,7 +2,8 @@
 //! its times turned into ages.
 
 use crate::problem::Problem;
-use crate::snapshot::{Bytes, Connections, Forward, Snapshot, Technology};
+use crate::shutdown::Stage;
+use crate::snapshot::{Bytes, Connections, Forward, ForwardDrain, Snapshot, Technology};
 use crate::time::Timestamp;
 use serde::{Deserialize, Serialize};
 
@@ -56,8 +57,23 @@ pub struct ForwardStatus {
     pub bytes: Bytes,
     /// What is wrong, if something is.
     pub problem: Option<Problem>,
+    /// How its drain stands, if a person had it drained.
+    pub drain: Option<DrainStatus>,
     /// Seconds in this state.
     pub since_s: u64,
+}
+
+/// A drain of one forward.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct DrainStatus {
+    /// `stop_new_work`, `complete_current`, `cancel_tasks`, `force_cleanup`; null once drained.
+    pub stage: Option<Stage>,
+    /// Seconds since it was asked for.
+    pub since_s: u64,
+    /// Milliseconds until the stage ends at the latest.
+    pub left_ms: Option<u64>,
+    /// Connections that were cut.
+    pub forced: u32,
 }
 
 /// First fact: the local port.
@@ -141,7 +157,22 @@ impl ForwardStatus {
             connections: forward.connections,
             bytes: forward.bytes,
             problem: forward.problem.clone(),
+            drain: forward.drain.as_ref().map(|drain| DrainStatus::of(drain, now)),
             since_s: now.since(forward.since).as_secs(),
+        }
+    }
+}
+
+impl DrainStatus {
+    /// The status that `drain` amounts to at `now`.
+    #[must_use]
+    pub fn of(drain: &ForwardDrain, now: Timestamp) -> Self {
+        let left = |until: Timestamp| u64::try_from(until.since(now).as_millis());
+        Self {
+            stage: drain.stage,
+            since_s: now.since(drain.since).as_secs(),
+            left_ms: drain.until.map(|until| left(until).unwrap_or(u64::MAX)),
+            forced: drain.forced,
         }
     }
 }

@@ -6,6 +6,7 @@
 mod ahead;
 pub(crate) mod board;
 mod ending;
+pub(crate) mod parts;
 pub(crate) mod rest;
 
 use crate::adapter::Adapter;
@@ -24,8 +25,9 @@ use localport_core::event::{Event, Kind};
 use localport_core::receipt::Receipt;
 use localport_core::shutdown::Input;
 use localport_core::snapshot::{Phase, Snapshot};
+use parts::{Drains, Wanted};
 use rest::Rest;
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -123,6 +125,8 @@ pub fn start(options: Options) -> EngineHandle {
         stale: Stale::default(),
         end: End::new(options.drain, wish, tasks.clone()),
         ahead: Ahead::new(options.memory),
+        drains: Drains::default(),
+        drain: options.drain,
         rest,
         clock,
     };
@@ -167,8 +171,17 @@ struct Engine {
     stale: Stale,
     end: End,
     ahead: Ahead,
+    drains: Drains,
+    drain: Duration,
     rest: Rest,
     clock: Clock,
+}
+
+/// Forwards that a command is about, and a place in the queue of each.
+#[derive(Default)]
+struct Reserved {
+    forwards: Vec<String>,
+    permits: BTreeMap<String, mpsc::OwnedPermit<Order>>,
 }
 
 /// When the snapshot is due to be written again.
@@ -212,6 +225,9 @@ impl Engine {
         let (supervisor, inbox) =
             Supervisor::new(index, spec, adapter, shared.clone(), reports.clone(), counters);
         shared.tasks.spawn_to_end(format!("supervisor {name}"), supervisor.run(orders_in, inbox));
+        if !enabled {
+            self.drains.parts.switched_off(std::slice::from_ref(&name));
+        }
         if enabled {
             // The channel is fresh and empty.
             let _ = orders.try_send(Order::Start);
@@ -229,6 +245,7 @@ impl Engine {
         while !(self.end.is_over() && self.ahead.is_empty()) {
             let publish = self.stale.due;
             let stage = self.end.wake_at.map(|at| self.clock.instant(at));
+            let drain = self.drains.wake_at().map(|at| self.clock.instant(at));
             let watched = *inputs.watchers.borrow() > 0;
             let reports = !inputs.reports.is_closed() || !inputs.reports.is_empty();
             tokio::select! {
@@ -236,6 +253,7 @@ impl Engine {
                 step = self.ahead.next() => self.perform(step),
                 Some(ask) = inputs.asks.recv() => self.asked(ask),
                 () = until(stage) => self.drive(Input::Due),
+                () = until(drain) => self.drains_due(),
                 ended = self.end.work_ended() => self.worked(ended),
                 Some(request) = inputs.requests.recv() => self.answer(request),
                 _ = inputs.reports.recv_many(&mut batch, BATCH), if reports => self.take(&mut batch),
@@ -261,6 +279,16 @@ impl Engine {
             Request::Command(_, reply) if self.end.is_under_way() => {
                 let _ = reply.send(Err(Refusal::Quitting));
             }
+            Request::Drain(_, reply) if self.end.is_under_way() => {
+                let _ = reply.send(Err(Refusal::Quitting));
+            }
+            Request::Drain(drain, reply) => self.ask_part(Wanted::Drain(drain, reply)),
+            Request::Command(Command::Drain(drain), reply) => {
+                self.ask_part(Wanted::Start(drain, reply));
+            }
+            Request::Command(Command::Resume(selector), reply) => {
+                self.ask_part(Wanted::Resume(selector, reply));
+            }
             Request::Command(Command::TrustHostKey(name), reply) => self.trust(&name, reply),
             Request::Command(command, reply) => {
                 self.obey(command, reply);
@@ -285,46 +313,61 @@ impl Engine {
         }
     }
 
-    /// Asks all before any is told: a refused command has done nothing.
     fn accept(&self, command: &Command) -> Result<(Done, Vec<Ready>), Refusal> {
         let (selector, order) = match command {
-            Command::Start(selector) => (selector.clone(), Order::Start),
-            Command::Stop(selector) => (selector.clone(), Order::Stop),
-            Command::Restart(selector) => (selector.clone(), Order::Restart),
-            Command::RetryNow(selector) => (selector.clone(), Order::RetryNow),
-            // Both have their own way.
-            Command::TrustHostKey(_) | Command::CancelQuit => {
+            Command::Start(selector) => (selector, Order::Start),
+            Command::Stop(selector) => (selector, Order::Stop),
+            Command::Restart(selector) => (selector, Order::Restart),
+            Command::RetryNow(selector) => (selector, Order::RetryNow),
+            // All of these have their own way.
+            Command::TrustHostKey(_)
+            | Command::CancelQuit
+            | Command::Drain(_)
+            | Command::Resume(_) => {
                 return Ok((Done::default(), vec![]));
             }
         };
-        let indices = self.board.select(&selector)?;
-        let mut ready = Vec::with_capacity(indices.len());
-        for index in &indices {
-            match self.orders[*index].clone().try_reserve_owned() {
-                Ok(permit) => ready.push((permit, order)),
+        let reserved = self.reserve(selector)?;
+        let forwards = reserved.forwards;
+        let orders = reserved.permits.into_values().map(|permit| (permit, order.clone()));
+        Ok((Done { forwards, message: None }, orders.collect()))
+    }
+
+    /// Asks all before any is told: a refused command has done nothing.
+    fn reserve(&self, selector: &Selector) -> Result<Reserved, Refusal> {
+        let indices = self.board.select(selector)?;
+        let mut reserved = Reserved::default();
+        for index in indices {
+            let name = self.board.name(index).to_owned();
+            match self.orders[index].clone().try_reserve_owned() {
+                Ok(permit) => drop(reserved.permits.insert(name.clone(), permit)),
                 Err(TrySendError::Full(_)) => {
-                    let name = self.board.name(*index);
                     let sentence = format!("`{name}` is busy with earlier commands");
                     return Err(Refusal::NotNow { sentence });
                 }
                 // A supervisor that is gone ends with the engine.
                 Err(TrySendError::Closed(_)) => {}
             }
+            reserved.forwards.push(name);
         }
-        let forwards = indices.iter().map(|index| self.board.name(*index).to_owned()).collect();
-        Ok((Done { forwards, message: None }, ready))
+        Ok(reserved)
     }
 
     /// Does what the journal has written down.
     fn perform(&mut self, step: Step) {
         match step {
             Step::Obey { orders, done, reply } => {
+                if let Some((_, order)) = orders.first() {
+                    let order = order.clone();
+                    self.switched(&order, &done.forwards);
+                }
                 for (permit, order) in orders {
                     permit.send(order);
                 }
                 // Whoever asked may have gone; the command stands all the same.
                 let _ = reply.send(Ok(done));
             }
+            Step::Part(wish, reserved) => self.perform_part(wish, reserved),
             Step::Enter(stage, now) => self.begin(stage, now),
             Step::Resume => self.resume(),
             Step::Say(text) => self.announce(None, Kind::Note { text }),
@@ -363,7 +406,10 @@ impl Engine {
     fn take(&mut self, batch: &mut Vec<Report>) {
         for report in batch.drain(..) {
             match report {
-                Report::View { index, forward } => self.board.show(index, *forward),
+                Report::View { index, forward, drain } => {
+                    self.watch_drain(index, drain, &forward);
+                    self.board.show(index, *forward);
+                }
                 Report::Quiet { index } => self.rest.quiet(index),
                 Report::Event { index, kind } => {
                     let forward = Some(self.board.name(index).to_owned());
@@ -373,6 +419,8 @@ impl Engine {
                     let plural = if clients == 1 { "" } else { "s" };
                     let forward = self.board.name(index);
                     tracing::info!(forward, "cut {clients} open connection{plural}");
+                    let clients = u32::try_from(clients).unwrap_or(u32::MAX);
+                    self.drains.parts.forced(forward, clients);
                 }
             }
         }
@@ -401,6 +449,7 @@ impl Engine {
         self.stale.clear();
         let mut snapshot = self.board.snapshot(self.clock.now());
         snapshot.ending = self.end.view(&snapshot);
+        self.drains.mark(&mut snapshot);
         self.snapshot.send_if_modified(|shown| {
             let same = Snapshot { at: shown.at, ..snapshot.clone() } == **shown;
             *shown = Arc::new(snapshot);

@@ -2,9 +2,11 @@
 //!
 //! Tray, window, control API and command line all use this and nothing else.
 
+use crate::engine::parts::Begun;
 use crate::registry::{LeaseInfo, Registry};
-use localport_core::command::{Command, Done, Refusal};
+use localport_core::command::{Command, Done, Drain, Refusal};
 use localport_core::event::Event;
+use localport_core::parts::PartReceipt;
 use localport_core::receipt::{Held, Receipt};
 use localport_core::release::Gone;
 use localport_core::resource::LeaseKind;
@@ -37,6 +39,7 @@ pub struct EngineHandle {
 /// What reaches the engine's loop.
 pub(crate) enum Request {
     Command(Command, oneshot::Sender<Result<Done, Refusal>>),
+    Drain(Drain, oneshot::Sender<Result<Begun, Refusal>>),
     Fresh(oneshot::Sender<Arc<Snapshot>>),
 }
 
@@ -123,6 +126,19 @@ impl EngineHandle {
             return Err(Refusal::Quitting);
         }
         answer.await.unwrap_or(Err(Refusal::Quitting))
+    }
+
+    /// Drains a part: says what is being drained, and at its end how it went.
+    ///
+    /// # Errors
+    /// The [`Refusal`] when it cannot apply; nothing happened then.
+    pub async fn drain(&self, drain: Drain) -> Result<Draining, Refusal> {
+        let (reply, answer) = oneshot::channel();
+        if self.requests.send(Request::Drain(drain, reply)).await.is_err() {
+            return Err(Refusal::Quitting);
+        }
+        let Begun { done, over } = answer.await.unwrap_or(Err(Refusal::Quitting))?;
+        Ok(Draining { done, over })
     }
 
     /// Keeps the byte counters of the snapshot fresh, once a second, while it is held.
@@ -217,6 +233,20 @@ impl EngineHandle {
     #[must_use]
     pub fn clock(&self) -> Clock {
         self.clock
+    }
+}
+
+/// A drain of a part under way.
+pub struct Draining {
+    /// What it is about.
+    pub done: Done,
+    over: oneshot::Receiver<PartReceipt>,
+}
+
+impl Draining {
+    /// Waits for its end and says how it went; none when the engine ended before it.
+    pub async fn over(self) -> Option<PartReceipt> {
+        self.over.await.ok()
     }
 }
 

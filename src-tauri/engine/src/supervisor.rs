@@ -5,7 +5,7 @@
 
 mod attempt;
 mod port;
-mod view;
+pub(crate) mod view;
 
 use crate::adapter::{Adapter, Route};
 use crate::client::{Evidence, LastProof, Live, Service};
@@ -20,19 +20,25 @@ use localport_core::forward::{Conditions, Input, Output, State, step};
 use localport_core::problem::Problem;
 use localport_core::snapshot::{Forward, TargetState};
 use localport_core::time::Timestamp;
-use port::Port;
+use port::{Limit, Port};
 use std::hash::{BuildHasher, Hasher, RandomState};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 use tokio::sync::{Notify, Semaphore, mpsc, watch};
 use tokio::time::sleep_until;
+use tokio_util::sync::CancellationToken;
 
 /// What is told to a supervisor.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub(crate) enum Order {
     Start,
     Stop,
+    /// Off, with open connections that may finish until the token says to cut them.
+    Drain {
+        number: u64,
+        cut: CancellationToken,
+    },
     Restart,
     RetryNow,
 }
@@ -51,10 +57,23 @@ pub(crate) enum Wish {
 
 /// What a supervisor tells the engine.
 pub(crate) enum Report {
-    View { index: usize, forward: Box<Forward> },
-    Event { index: usize, kind: Kind },
-    Forced { index: usize, clients: usize },
-    Quiet { index: usize },
+    /// How the forward looks, and the last drain that it has obeyed.
+    View {
+        index: usize,
+        forward: Box<Forward>,
+        drain: u64,
+    },
+    Event {
+        index: usize,
+        kind: Kind,
+    },
+    Forced {
+        index: usize,
+        clients: usize,
+    },
+    Quiet {
+        index: usize,
+    },
 }
 
 /// What all supervisors of an engine share.
@@ -105,6 +124,9 @@ pub(crate) struct Supervisor {
     wake_at: Option<Timestamp>,
     /// Switched on again if the engine's end is called off.
     resume: bool,
+    /// Number of the last drain obeyed, and what cuts its connections.
+    part: u64,
+    cut: Option<CancellationToken>,
     port: Port,
     facts: Facts,
     sessions: watch::Sender<Option<Live>>,
@@ -137,6 +159,8 @@ impl Supervisor {
             since: shared.clock.now(),
             wake_at: None,
             resume: false,
+            part: 0,
+            cut: None,
             port,
             facts: Facts::default(),
             sessions: watch::Sender::new(None),
@@ -193,7 +217,16 @@ impl Supervisor {
     async fn obey(&mut self, order: Order) {
         let input = match order {
             Order::Start => Input::Start,
-            Order::Stop => Input::Stop,
+            Order::Stop => {
+                self.resume = false;
+                Input::Stop
+            }
+            Order::Drain { number, cut } => {
+                self.resume = false;
+                self.part = number;
+                self.cut = Some(cut);
+                Input::Stop
+            }
             Order::Restart if matches!(self.state, State::Stopped { .. }) => Input::Start,
             Order::Restart => Input::Restart,
             Order::RetryNow => {
@@ -210,7 +243,8 @@ impl Supervisor {
         match wish {
             Wish::Run if std::mem::take(&mut self.resume) => self.apply(Input::Start).await,
             Wish::Drain => {
-                self.resume = self.state.wanted();
+                // Called off and asked again before the first was seen: still on, once.
+                self.resume |= self.state.wanted();
                 self.apply(Input::Stop).await;
             }
             // The draining task sees the cut itself.
@@ -416,7 +450,11 @@ impl Supervisor {
         if self.sessions.borrow().is_none() {
             self.attempt = None; // An attempt that nobody waits for any more.
         }
-        self.port.drain(&self.shared, self.news.clone());
+        let limit = match self.cut.take() {
+            Some(cut) => Limit::Told(cut),
+            None => Limit::Usual,
+        };
+        self.port.drain(&self.shared, limit, self.news.clone());
     }
 
     async fn announce(&self, kind: Kind) {
@@ -425,7 +463,7 @@ impl Supervisor {
 
     async fn report(&self) {
         let forward = Box::new(self.view());
-        self.tell(Report::View { index: self.index, forward }).await;
+        self.tell(Report::View { index: self.index, forward, drain: self.part }).await;
     }
 
     async fn tell(&self, report: Report) {

@@ -36,6 +36,7 @@ fn status_json_has_its_names() {
         "connections",
         "bytes",
         "problem",
+        "drain",
         "since_s",
     ];
     assert_eq!(keys(forward), set(&expected));

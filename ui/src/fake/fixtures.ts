@@ -32,6 +32,7 @@ export function forward(name: string, context: string, port: number, target: str
     tags: [],
     description: null,
     wanted: true,
+    drain: null,
     state: "running",
     since: START - 3_600_000,
     local: `127.0.0.1:${port}`,

@@ -21,7 +21,7 @@ export type Code = "port-in-use" | "port-privileged" | "bind-address" | "out-of-
 /**
  * What is wanted of the engine.
  */
-export type Command = { "command": "start", "selector": Selector } | { "command": "stop", "selector": Selector } | { "command": "restart", "selector": Selector } | { "command": "retry_now", "selector": Selector } | { "command": "trust_host_key", "selector": string } | { "command": "cancel_quit" };
+export type Command = { "command": "start", "selector": Selector } | { "command": "stop", "selector": Selector } | { "command": "restart", "selector": Selector } | { "command": "retry_now", "selector": Selector } | { "command": "trust_host_key", "selector": string } | { "command": "drain", "selector": Drain } | { "command": "resume", "selector": Selector } | { "command": "cancel_quit" };
 
 /**
  * Where the configuration came from and what is wrong with it.
@@ -146,6 +146,20 @@ forwards: Array<string>,
 message: string | null, };
 
 /**
+ * A drain of a part.
+ */
+export type Drain = {
+/**
+ * Which forwards.
+ */
+selector: Selector,
+/**
+ * How long open connections may finish, in milliseconds; as long as at the engine's
+ * end when absent.
+ */
+within_ms: number | null, };
+
+/**
  * How far the end has come.
  */
 export type Ending = {
@@ -197,7 +211,23 @@ stage: Stage, } | { "kind": "end_cancelled" } | { "kind": "woke",
 /**
  * How long it slept, in milliseconds, where that is known.
  */
-slept_ms: number | null, } | { "kind": "network_changed" } | { "kind": "state",
+slept_ms: number | null, } | { "kind": "network_changed" } | { "kind": "drain_stage",
+/**
+ * The stage entered.
+ */
+stage: Stage,
+/**
+ * Connections still open.
+ */
+open: number, } | { "kind": "drained",
+/**
+ * How long it took, in milliseconds.
+ */
+took_ms: number,
+/**
+ * Connections that were cut.
+ */
+forced: number, } | { "kind": "resumed" } | { "kind": "state",
 /**
  * The state left.
  */
@@ -272,6 +302,10 @@ description: string | null,
  */
 wanted: boolean,
 /**
+ * How its drain stands, if a person had it drained; none while it is on.
+ */
+drain: ForwardDrain | null,
+/**
  * Where it is in its life.
  */
 state: ForwardState,
@@ -311,6 +345,27 @@ bytes: Bytes,
  * What is wrong, if something is.
  */
 problem: Problem | null, };
+
+/**
+ * A drain of one forward that a person asked for.
+ */
+export type ForwardDrain = {
+/**
+ * When it was asked for.
+ */
+since: Timestamp,
+/**
+ * The stage under way; none once it is drained.
+ */
+stage: Stage | null,
+/**
+ * When the stage ends at the latest.
+ */
+until: Timestamp | null,
+/**
+ * Connections that were cut.
+ */
+forced: number, };
 
 /**
  * Where a forward is in its life.
@@ -372,7 +427,15 @@ nearest: string | null, } | { "error": "unknown_tag",
 /**
  * The tag asked for.
  */
-tag: string, } | { "error": "quitting" } | { "error": "not_now",
+tag: string, } | { "error": "unknown_context",
+/**
+ * The context asked for.
+ */
+context: string,
+/**
+ * The nearest known context.
+ */
+nearest: string | null, } | { "error": "quitting" } | { "error": "not_now",
 /**
  * Why, in one sentence.
  */
@@ -381,7 +444,7 @@ sentence: string, };
 /**
  * Which forwards a command is about.
  */
-export type Selector = "all" | { "names": Array<string> } | { "tag": string };
+export type Selector = "all" | { "names": Array<string> } | { "tag": string } | { "context": string };
 
 /**
  * How bad it is.

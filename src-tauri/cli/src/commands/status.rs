@@ -6,7 +6,8 @@ use crate::output::table::{Cell, Row, lines};
 use crate::output::{Output, age, bytes, paint};
 use anstyle::AnsiColor;
 use localport_core::command::Refusal;
-use localport_core::status::{ForwardStatus, Status, TargetStatus, TunnelStatus};
+use localport_core::shutdown::Stage;
+use localport_core::status::{DrainStatus, ForwardStatus, Status, TargetStatus, TunnelStatus};
 use localport_engine::control::client::Client;
 use localport_engine::home::Home;
 
@@ -98,7 +99,7 @@ fn row(forward: &ForwardStatus, colour: bool) -> Row {
             paint(colour, AnsiColor::Red, &problem.sentence),
             format!("hint: {}", problem.hint),
         ],
-        None => Vec::new(),
+        None => forward.drain.iter().map(drained).collect(),
     };
     Row {
         cells: vec![
@@ -115,11 +116,24 @@ fn row(forward: &ForwardStatus, colour: bool) -> Row {
     }
 }
 
+/// Who had it drained, and what is left of that.
+fn drained(drain: &DrainStatus) -> String {
+    let since = age(drain.since_s);
+    match (drain.stage, drain.left_ms) {
+        (None, _) => format!("drained by a person {since} ago; `localport resume` brings it back"),
+        (Some(Stage::CompleteCurrent), Some(left)) => {
+            let left = age(left.div_ceil(1_000));
+            format!("being drained by a person; what is open is cut in {left}")
+        }
+        (Some(_), _) => "being drained by a person".to_owned(),
+    }
+}
+
 fn hue(word: &str) -> AnsiColor {
     match word {
         "serving" => AnsiColor::Green,
         "broken" => AnsiColor::Red,
-        "off" => AnsiColor::BrightBlack,
+        "off" | "drained" => AnsiColor::BrightBlack,
         _ => AnsiColor::Yellow,
     }
 }

@@ -1,4 +1,4 @@
-//! Owns `start`, `stop`, `restart` and `retry`.
+//! Owns `start`, `stop`, `restart`, `retry` and `resume`.
 
 use crate::args::Selection;
 use crate::exit::{CommandError, Exit};
@@ -7,7 +7,7 @@ use localport_core::command::{Done, Selector};
 use localport_engine::control::client::Client;
 use localport_engine::home::Home;
 
-/// `localport start|stop|restart|retry`: posts the selection to the path of that name.
+/// `localport start|stop|restart|retry|resume`: posts the selection to the path of that name.
 pub(crate) async fn run(
     home: &Home,
     verb: &str,
@@ -24,10 +24,11 @@ pub(crate) async fn run(
     Ok(Exit::Done)
 }
 
-fn selector(selection: Selection) -> Selector {
+pub(super) fn selector(selection: Selection) -> Selector {
     match selection {
         Selection { all: true, .. } => Selector::All,
         Selection { tag: Some(tag), .. } => Selector::Tag(tag),
+        Selection { context: Some(context), .. } => Selector::Context(context),
         Selection { names, .. } => Selector::Names(names),
     }
 }

@@ -90,6 +90,7 @@ fn forward(name: &str) -> Forward {
         tags: vec![],
         description: None,
         wanted: true,
+        drain: None,
         state: ForwardState::Running,
         since: NOW,
         local: "127.0.0.1:5432".into(),

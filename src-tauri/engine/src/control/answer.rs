@@ -63,6 +63,11 @@ impl From<Refusal> for Failure {
             Refusal::UnknownTag { .. } => {
                 (StatusCode::NOT_FOUND, "unknown-tag", "`localport status --json` shows every tag")
             }
+            Refusal::UnknownContext { .. } => (
+                StatusCode::NOT_FOUND,
+                "unknown-context",
+                "`localport status --json` shows every context",
+            ),
             Refusal::Quitting => {
                 (StatusCode::SERVICE_UNAVAILABLE, "quitting", "start it again with `localport run`")
             }

@@ -88,7 +88,7 @@ impl Call {
 
 fn bad_body(what: &str) -> Failure {
     let message = format!("the body is not what this path takes: {what}");
-    let hint = "see `/v1/openapi.json`; a selector is \"all\", {\"names\":[…]} or {\"tag\":…}";
+    let hint = "see `/v1/openapi.json`; a selector is \"all\", {\"names\":[…]}, {\"tag\":…} or {\"context\":…}";
     Failure::new(StatusCode::BAD_REQUEST, "bad-body", message, hint)
 }
 

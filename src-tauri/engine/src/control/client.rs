@@ -2,7 +2,7 @@
 //! the desktop app ask a running host.
 
 pub use super::answer::Failure;
-pub use super::handlers::Quitting;
+pub use super::handlers::{Drained, Quitting};
 
 use super::transport;
 use crate::home::Home;

@@ -7,8 +7,9 @@ use super::streams;
 use crate::handle::EngineHandle;
 use crate::registry::{LeaseInfo, LeaseKind};
 use hyper::StatusCode;
-use localport_core::command::{Command, Selector};
+use localport_core::command::{Command, Done, Drain, Refusal, Selector};
 use localport_core::metrics::{self, Facts};
+use localport_core::parts::PartReceipt;
 use localport_core::receipt::Receipt;
 use localport_core::regression::RECENT;
 use localport_core::shutdown::Reason;
@@ -34,6 +35,29 @@ pub(super) struct Quit {
 pub struct Quitting {
     /// How it went; none when the answer came before the end.
     pub stopped: Option<Receipt>,
+}
+
+/// Body of `drain`.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct DrainPart {
+    selector: Selector,
+    #[serde(default)]
+    within_ms: Option<u64>,
+    /// Whether to answer only when everything of it is drained.
+    #[serde(default)]
+    wait: bool,
+}
+
+/// Answer of `drain`.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct Drained {
+    /// The forwards it is about.
+    pub forwards: Vec<String>,
+    /// One sentence more, where there is something to say.
+    pub message: Option<String>,
+    /// How it went; none when the answer came before the end.
+    pub drained: Option<PartReceipt>,
 }
 
 /// Answer of `resources`.
@@ -122,6 +146,24 @@ pub(super) async fn restart(shared: Arc<Shared>, call: Call) -> Answer {
 
 pub(super) async fn retry(shared: Arc<Shared>, call: Call) -> Answer {
     command(&shared, Command::RetryNow(call.json::<Selector>()?)).await
+}
+
+pub(super) async fn drain(shared: Arc<Shared>, call: Call) -> Answer {
+    let DrainPart { selector, within_ms, wait } = call.json()?;
+    let draining = shared.api.engine.drain(Drain { selector, within_ms }).await?;
+    let Done { forwards, message } = draining.done.clone();
+    if !wait {
+        let mut response = answer::json(&Drained { forwards, message, drained: None });
+        *response.status_mut() = StatusCode::ACCEPTED;
+        return Ok(response);
+    }
+    // Without a receipt the engine has ended before the drain has.
+    let drained = Some(draining.over().await.ok_or(Refusal::Quitting)?);
+    Ok(answer::json(&Drained { forwards, message, drained }))
+}
+
+pub(super) async fn resume(shared: Arc<Shared>, call: Call) -> Answer {
+    command(&shared, Command::Resume(call.json::<Selector>()?)).await
 }
 
 pub(super) async fn trust_host_key(shared: Arc<Shared>, call: Call) -> Answer {

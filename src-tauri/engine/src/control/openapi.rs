@@ -104,9 +104,26 @@ fn answers() -> Value {
             { "const": "all" },
             object(&[("names", list(text()))]),
             object(&[("tag", text())]),
+            object(&[("context", text())]),
         ] },
         "Done": object(&[("forwards", list(text())), ("message", maybe(text()))]),
         "Quit": { "type": "object", "properties": { "wait": flag() } },
+        "Drain": {
+            "type": "object",
+            "required": ["selector"],
+            "properties": {
+                "selector": reference("Selector"), "within_ms": maybe(count()), "wait": flag(),
+            },
+        },
+        "Drained": object(&[
+            ("forwards", list(text())), ("message", maybe(text())),
+            ("drained", maybe(reference("PartReceipt"))),
+        ]),
+        "PartReceipt": object(&[
+            ("forwards", list(text())), ("took_ms", count()),
+            ("forced", list(reference("Held"))), ("left", list(reference("Held"))),
+            ("resumed", list(text())),
+        ]),
         "Quitting": object(&[("stopped", maybe(reference("Receipt")))]),
         "Receipt": object(&receipt()),
         "Shutdown": object(&[&[("id", count()), ("forwards", count())], &receipt()[..]].concat()),
@@ -180,7 +197,12 @@ fn status() -> Value {
             ("tunnel", reference("TunnelStatus")),
             ("target_health", reference("TargetStatus")),
             ("connections", reference("Connections")), ("bytes", reference("Bytes")),
-            ("problem", maybe(reference("Problem"))), ("since_s", count()),
+            ("problem", maybe(reference("Problem"))),
+            ("drain", maybe(reference("DrainStatus"))), ("since_s", count()),
+        ]),
+        "DrainStatus": object(&[
+            ("stage", maybe(text())), ("since_s", count()), ("left_ms", maybe(count())),
+            ("forced", count()),
         ]),
         "TunnelStatus": object(&[
             ("state", text()), ("path", maybe(text())), ("endpoint", maybe(text())),
@@ -205,11 +227,16 @@ fn snapshot() -> Value {
         "Forward": object(&[
             ("name", text()), ("technology", text()), ("context", text()),
             ("tags", list(text())), ("description", maybe(text())), ("wanted", flag()),
+            ("drain", maybe(reference("ForwardDrain"))),
             ("state", text()), ("since", count()), ("local", text()), ("target", text()),
             ("listener", reference("ListenerFact")), ("tunnel", reference("TunnelFact")),
             ("target_health", reference("TargetFact")),
             ("connections", reference("Connections")), ("bytes", reference("Bytes")),
             ("problem", maybe(reference("Problem"))),
+        ]),
+        "ForwardDrain": object(&[
+            ("since", count()), ("stage", maybe(text())), ("until", maybe(count())),
+            ("forced", count()),
         ]),
         "TunnelFact": object(&[
             ("state", text()), ("path", maybe(text())), ("endpoint", maybe(text())),

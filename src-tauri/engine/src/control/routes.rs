@@ -161,6 +161,20 @@ pub(super) const ROUTES: &[Route] = &[
         "Makes waiting attempts due now.",
     ),
     post(
+        "/v1/drain",
+        Some("Drain"),
+        "Drained",
+        handler!(handlers::drain),
+        "Drains forwards: they take no new clients, open connections may finish; with `wait`, answers when it is over.",
+    ),
+    post(
+        "/v1/resume",
+        Some("Selector"),
+        "Done",
+        handler!(handlers::resume),
+        "Switches on again what a drain took.",
+    ),
+    post(
         "/v1/trust-host-key/{name}",
         None,
         "Done",

@@ -4,7 +4,8 @@
 //! Receives entries with the step they announce; emits the steps in their order, each
 //! when it may go on. The loop waits for none of them.
 
-use super::{Ready, Reply};
+use super::parts::Wanted;
+use super::{Ready, Reply, Reserved};
 use crate::journal::{Ack, Journal, Trouble};
 use localport_core::command::{Command, Done};
 use localport_core::config::ForwardSpec;
@@ -35,6 +36,7 @@ impl Memory {
 /// What waits for the journal.
 pub(super) enum Step {
     Obey { orders: Vec<Ready>, done: Done, reply: Reply },
+    Part(Wanted, Reserved),
     Enter(Stage, Timestamp),
     Resume,
     Say(String),
@@ -75,7 +77,12 @@ impl Ahead {
         let on = match command {
             Command::Start(_) | Command::Restart(_) => true,
             Command::Stop(_) => false,
-            Command::RetryNow(_) | Command::TrustHostKey(_) | Command::CancelQuit => return vec![],
+            // A drain is for a while: the next start runs what was on.
+            Command::Drain(_)
+            | Command::Resume(_)
+            | Command::RetryNow(_)
+            | Command::TrustHostKey(_)
+            | Command::CancelQuit => return vec![],
         };
         let Self { memory, enabled, .. } = self;
         let known = forwards.iter().filter_map(|name| Some((name, *enabled.get(name)?)));

@@ -2,6 +2,7 @@
 
 use crate::handle::Clock;
 use crate::relay::Counters;
+use crate::supervisor::view;
 use localport_core::command::{Refusal, Selector};
 use localport_core::config::Config;
 use localport_core::problem::Problem;
@@ -9,6 +10,7 @@ use localport_core::snapshot::{
     Bytes, ConfigView, Connections, Context, Forward, ForwardState, Phase, Snapshot, TunnelState,
 };
 use localport_core::time::Timestamp;
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -19,6 +21,7 @@ pub(super) struct Board {
     started: Timestamp,
     names: Vec<String>,
     tags: Vec<Vec<String>>,
+    contexts: Vec<String>,
     forwards: Vec<Option<Forward>>,
     counters: Vec<Arc<Counters>>,
     config: ConfigView,
@@ -32,6 +35,7 @@ impl Board {
             phase: Phase::Starting,
             started: clock.now(),
             tags: config.forwards.iter().map(|spec| spec.tags.clone()).collect(),
+            contexts: config.forwards.iter().map(view::context).collect(),
             forwards: vec![None; names.len()],
             counters: Vec::with_capacity(names.len()),
             names,
@@ -60,6 +64,13 @@ impl Board {
         &self.names[index]
     }
 
+    /// Connections of this forward that are open now.
+    pub(super) fn open(&self, name: &str) -> u32 {
+        let index = self.names.iter().position(|known| known == name);
+        let counters = index.and_then(|index| self.counters.get(index));
+        counters.map_or(0, |counters| connections(counters).open)
+    }
+
     /// The forwards meant, in the order of the configuration.
     pub(super) fn select(&self, selector: &Selector) -> Result<Vec<usize>, Refusal> {
         match selector {
@@ -72,11 +83,25 @@ impl Board {
                 }
                 Ok(tagged)
             }
-            Selector::Names(names) => names.iter().map(|name| self.find(name)).collect(),
+            Selector::Context(context) => {
+                let within: Vec<usize> = (0..self.contexts.len())
+                    .filter(|index| self.contexts[*index] == *context)
+                    .collect();
+                if within.is_empty() {
+                    let known = self.contexts.iter().map(String::as_str);
+                    return Err(Refusal::unknown_context(context, known));
+                }
+                Ok(within)
+            }
+            Selector::Names(names) => {
+                let found: Result<BTreeSet<usize>, Refusal> =
+                    names.iter().map(|name| self.find(name)).collect();
+                Ok(found?.into_iter().collect())
+            }
         }
     }
 
-    fn find(&self, name: &str) -> Result<usize, Refusal> {
+    pub(super) fn find(&self, name: &str) -> Result<usize, Refusal> {
         self.names
             .iter()
             .position(|known| known == name)

@@ -10,6 +10,7 @@ use localport_core::problem::{Code, Problem};
 use localport_core::snapshot::ListenerState;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 use tokio::sync::mpsc;
 use tokio::task::spawn_blocking;
@@ -28,7 +29,37 @@ pub(super) struct Port {
     clients: Tasks,
     /// Number of the last drain; one that was called off is no longer the last.
     drains: u64,
-    draining: CancellationToken,
+    /// The drain under way, or the last one that was.
+    draining: Option<Arc<Draining>>,
+}
+
+/// When the connections of a drain are cut.
+pub(super) enum Limit {
+    /// After the usual time, or when the engine's end says so.
+    Usual,
+    /// When this says so, or the engine's end.
+    Told(CancellationToken),
+}
+
+/// A drain under way. It is either called off or cuts, never both, whatever comes first.
+#[derive(Default)]
+struct Draining {
+    called_off: CancellationToken,
+    decided: AtomicBool,
+}
+
+impl Draining {
+    /// Whether nothing was cut and nothing will be.
+    fn call_off(&self) -> bool {
+        let first = !self.decided.swap(true, Ordering::AcqRel);
+        self.called_off.cancel();
+        first
+    }
+
+    /// Whether it may cut: nobody called it off.
+    fn cut(&self) -> bool {
+        !self.decided.swap(true, Ordering::AcqRel)
+    }
 }
 
 enum PortState {
@@ -45,7 +76,7 @@ impl Port {
             state: PortState::Closed,
             clients: shared.tasks.child(&spec.name),
             drains: 0,
-            draining: CancellationToken::new(),
+            draining: None,
         }
     }
 
@@ -56,6 +87,7 @@ impl Port {
         service: Arc<Service>,
         shared: &Arc<Shared>,
     ) -> Option<Kind> {
+        self.call_off(spec, shared);
         match Listener::bind(&spec.bind, spec.local_port, &spec.name, &shared.registry) {
             Ok(listener) => {
                 let addresses = listener.addresses().to_vec();
@@ -64,6 +96,16 @@ impl Port {
                 Some(Kind::Listening { local })
             }
             Err(error) => self.conflict(error, shared).await,
+        }
+    }
+
+    /// Ends a drain that is under way: what is open goes on as if nothing had been.
+    fn call_off(&mut self, spec: &ForwardSpec, shared: &Shared) {
+        let Some(draining) = self.draining.take() else { return };
+        self.drains += 1;
+        if !draining.call_off() {
+            // The clients of before are cut, or all gone.
+            self.clients = shared.tasks.child(&spec.name);
         }
     }
 
@@ -100,11 +142,6 @@ impl Port {
         let accepting = shared.tasks.child(&spec.name);
         let (sockets, lease) = listener.into_parts();
         let lease = Arc::new(lease);
-        self.draining.cancel();
-        self.drains += 1;
-        if self.clients.token().is_cancelled() {
-            self.clients = shared.tasks.child(&spec.name);
-        }
         for socket in sockets {
             let (service, off, clients) = (service.clone(), off.clone(), self.clients.clone());
             let lease = lease.clone();
@@ -133,7 +170,7 @@ impl Port {
 
     /// Closes the listener and held clients at once, gives open ones their time, then
     /// cuts them with a reset and reports.
-    pub(super) fn drain(&mut self, shared: &Arc<Shared>, news: mpsc::Sender<News>) {
+    pub(super) fn drain(&mut self, shared: &Arc<Shared>, limit: Limit, news: mpsc::Sender<News>) {
         let accepting = match std::mem::replace(&mut self.state, PortState::Closed) {
             PortState::Bound { off, accepting, .. } => {
                 off.cancel();
@@ -143,21 +180,26 @@ impl Port {
             PortState::Closed | PortState::Conflict { .. } => None,
         };
         self.drains += 1;
-        self.draining = CancellationToken::new();
-        let (drain, called_off) = (self.drains, self.draining.clone());
+        let draining = Arc::new(Draining::default());
+        self.draining = Some(draining.clone());
+        let drain = self.drains;
         let clients = self.clients.clone();
         let mut wish = shared.wish.clone();
         // While the engine ends, the engine decides when enough was waited.
-        let budget = if *wish.borrow() == Wish::Run { shared.drain } else { Duration::MAX };
+        let ending = *wish.borrow() != Wish::Run;
+        let usual = shared.drain;
         shared.tasks.spawn_to_end("drain", async move {
             if let Some(accepting) = accepting {
                 accepting.wait().await;
             }
             tokio::select! {
                 () = clients.wait() => {}
-                () = called_off.cancelled() => return,
-                () = sleep(budget) => {}
+                () = draining.called_off.cancelled() => return,
+                () = limit.reached(usual, ending) => {}
                 _ = wish.wait_for(|wish| *wish == Wish::Cut) => {}
+            }
+            if !draining.cut() {
+                return;
             }
             let forced = clients.len();
             if forced > 0 {
@@ -210,6 +252,18 @@ impl Port {
             PortState::Closed | PortState::Conflict { .. } => None,
         };
         bound.or(self.wanted.first()).map(ToString::to_string).unwrap_or_default()
+    }
+}
+
+impl Limit {
+    /// Resolves when enough was waited.
+    async fn reached(self, usual: Duration, ending: bool) {
+        match self {
+            Limit::Told(cut) => cut.cancelled_owned().await,
+            // While the engine ends, the engine decides when enough was waited.
+            Limit::Usual if ending => std::future::pending().await,
+            Limit::Usual => sleep(usual).await,
+        }
     }
 }
 

@@ -8,7 +8,7 @@ use localport_core::snapshot::{
 };
 
 /// The Kubernetes context or the SSH destination that a forward goes through.
-pub(super) fn context(spec: &ForwardSpec) -> String {
+pub(crate) fn context(spec: &ForwardSpec) -> String {
     match &spec.target {
         Target::Kube(kube) => kube.context.clone().unwrap_or_else(|| "current context".to_owned()),
         Target::Ssh(ssh) => ssh.destination(),
@@ -28,6 +28,8 @@ impl Supervisor {
             tags: spec.tags.clone(),
             description: spec.description.clone(),
             wanted: self.state.wanted(),
+            // The engine knows, which has it drained.
+            drain: None,
             state: self.state.name(),
             since: self.since,
             local: self.port.local(),

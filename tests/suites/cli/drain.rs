@@ -94,7 +94,7 @@ fn s8_3_a_transfer_through_drain_and_resume_is_whole() {
     assert!(got == bytes(), "{} bytes that are not what was sent", got.len());
     let mut second = client(&local);
     second.read_exact(&mut [0; 1024]).unwrap();
-    drop((second, go));
+    drop((first, second, go));
     assert_eq!(sandbox.run(["quit", "--wait"]).code, Some(0));
     assert_eq!(host.end().code, Some(0));
 }
@@ -153,7 +153,7 @@ fn s8_3_drain_takes_names_tags_and_contexts() {
         (&["drain", "--context", "nowhere"][..], "no forward goes through `nowhere`"),
         (&["drain", "alphq"], "did you mean `alpha`?"),
         (&["resume", "--tag", "none"], "no forward carries the tag `none`"),
-        (&["drain", "alpha", "--timeout", "soon"], "such as `30s`"),
+        (&["drain", "alpha", "--timeout", "soon"], "the units are `ms`"),
         (&["drain"], "required"),
     ] {
         let said = sandbox.run(arguments);

@@ -207,7 +207,11 @@ phase: Phase, } | { "kind": "stage",
 /**
  * The stage entered.
  */
-stage: Stage, } | { "kind": "end_cancelled" } | { "kind": "drain_stage",
+stage: Stage, } | { "kind": "end_cancelled" } | { "kind": "woke",
+/**
+ * How long it slept, in milliseconds, where that is known.
+ */
+slept_ms: number | null, } | { "kind": "network_changed" } | { "kind": "drain_stage",
 /**
  * The stage entered.
  */
@@ -389,7 +393,7 @@ export type ListenerState = "closed" | "listening" | "conflict";
 /**
  * Where the engine is in its life.
  */
-export type Phase = "starting" | "running" | "draining" | "stopped";
+export type Phase = "starting" | "running" | "asleep" | "draining" | "stopped";
 
 /**
  * What is wrong with a forward, a cluster or the engine.

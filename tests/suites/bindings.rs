@@ -6,6 +6,7 @@
 use localport_core::bridge::{Declined, Update};
 use localport_core::command::{Command, Done};
 use localport_core::event::Event;
+use localport_core::history::Shutdown;
 use localport_core::snapshot::{
     Bytes, Connections, Forward, ForwardState, ListenerFact, ListenerState, Standing, TargetFact,
     TargetState, Technology, TunnelFact, TunnelState,
@@ -65,6 +66,7 @@ fn the_windows_types_are_the_engines() {
     all.visit::<Command>();
     all.visit::<Done>();
     all.visit::<Event>();
+    all.visit::<Shutdown>();
     for expected in ["Snapshot", "Forward", "Refusal", "Problem", "Code", "Diagnostic"] {
         assert!(all.found.contains_key(expected), "{expected} is not reached");
     }

@@ -112,7 +112,10 @@ fn perform(path: &Path, job: Job) {
     // Whoever asked may have stopped waiting.
     match job {
         Job::Keep { forwards, receipt, reply } => {
-            let _ = reply.send(keep(path, forwards, *receipt));
+            let (receipt, database) = keep(path, forwards, *receipt);
+            let _ = reply.send(receipt);
+            // Kept is kept: what the close still does for the disk, the end need not wait for.
+            drop(database);
         }
         Job::Read { limit, reply } => {
             let read = Database::read(path).and_then(|database| match database {
@@ -124,9 +127,10 @@ fn perform(path: &Path, job: Job) {
     }
 }
 
-/// Keeps `receipt`, in a new file when the old one turns out to be damaged.
-fn keep(path: &Path, forwards: u32, receipt: Receipt) -> Receipt {
-    let attempt = || {
+/// Keeps `receipt`, in a new file when the old one turns out to be damaged; the receipt
+/// as it is kept, and the file, still open.
+fn keep(path: &Path, forwards: u32, receipt: Receipt) -> (Receipt, Option<Database>) {
+    let attempt = || -> Result<_, StoreError> {
         let mut database = Database::open(path)?;
         let earlier = database.history(RECENT)?.shutdowns;
         let mut receipt = receipt.clone();
@@ -134,7 +138,7 @@ fn keep(path: &Path, forwards: u32, receipt: Receipt) -> Receipt {
             tracing::warn!("slow to end: {}", slower.sentence());
             receipt.remarks.push(slower.sentence());
         }
-        database.keep(forwards, receipt)
+        Ok((database.keep(forwards, receipt)?.receipt, Some(database)))
     };
     let kept = match attempt() {
         Err(error) if error.is_damage() => {
@@ -143,7 +147,7 @@ fn keep(path: &Path, forwards: u32, receipt: Receipt) -> Receipt {
         }
         kept => kept,
     };
-    kept.map_or_else(|error| lost(receipt, &error), |shutdown| shutdown.receipt)
+    kept.unwrap_or_else(|error| (lost(receipt, &error), None))
 }
 
 /// The receipt that says that it is not kept.

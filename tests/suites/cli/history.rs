@@ -102,7 +102,7 @@ fn s10_3_a_planted_slow_end_is_said_and_explained() {
     let remark = said.json()["stopped"]["remarks"][0].as_str().unwrap().to_owned();
     let usual = "95 of 100 like it stay within 20 ms (8 compared)";
     assert!(remark.contains(usual), "{remark}");
-    assert!(remark.contains("were spent on"), "{remark}");
+    assert!(remark.contains("were spent on connection `"), "{remark}");
     let story = sandbox.run(["shutdown", "explain"]).out;
     assert!(story.contains("complete_current, ") && story.contains("95 of 100"), "{story}");
 

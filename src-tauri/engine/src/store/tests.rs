@@ -125,7 +125,7 @@ async fn s10_5_torn_pages_are_set_aside() {
     fs::write(&path, bytes).unwrap();
     prepare(&path);
     assert!(home.state.join("localport.db.damaged").exists());
-    let kept = keep(&path, 1, receipt(1));
+    let (kept, _) = keep(&path, 1, receipt(1));
     assert_eq!((kept.remarks.len(), read(&home, 9).shutdowns.len()), (0, 1));
 }
 
@@ -195,7 +195,7 @@ fn a_newer_form_is_left_alone() {
     let other = rusqlite::Connection::open(&path).unwrap();
     other.pragma_update(None, "user_version", 99).unwrap();
     drop(other);
-    let kept = keep(&path, 1, receipt(1));
+    let (kept, _) = keep(&path, 1, receipt(1));
     assert!(kept.remarks[0].contains("written by a newer LocalPort"), "{kept:?}");
     assert!(Database::read(&path).is_err());
     assert!(path.exists() && !home.state.join("localport.db.damaged").exists());

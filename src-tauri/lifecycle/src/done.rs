@@ -5,7 +5,10 @@
 //! that a host that forgets a `Done` holds nobody up longer than it said.
 
 use std::fmt;
-use std::sync::{Arc, Condvar, Mutex, PoisonError};
+#[cfg(any(windows, target_os = "macos", test))]
+use std::sync::Condvar;
+use std::sync::{Arc, Mutex, PoisonError};
+#[cfg(any(windows, target_os = "macos", test))]
 use std::time::Duration;
 
 /// What the system waits for. Letting go twice is letting go once.
@@ -68,12 +71,14 @@ impl<T: Send + 'static> Hold for Kept<T> {
 }
 
 /// Where a thread of the system's waits.
+#[cfg(any(windows, target_os = "macos", test))]
 #[derive(Default)]
 pub(crate) struct Gate {
     open: Mutex<bool>,
     opened: Condvar,
 }
 
+#[cfg(any(windows, target_os = "macos", test))]
 impl Gate {
     /// Blocks the calling thread until the gate is opened, for `within` at most. Whether
     /// it was opened.
@@ -84,6 +89,7 @@ impl Gate {
     }
 }
 
+#[cfg(any(windows, target_os = "macos", test))]
 impl Hold for Gate {
     fn let_go(&self) {
         *self.open.lock().unwrap_or_else(PoisonError::into_inner) = true;

@@ -3,21 +3,27 @@
 //! Receives signals, console events and the words of the system's services; emits
 //! [`Notice`]s. No policy: what an event means for the forwards is the host's affair.
 
-#[cfg(unix)]
-#[path = "unix.rs"]
-mod platform;
+mod clock;
 #[cfg(windows)]
-#[path = "windows.rs"]
-mod platform;
-
+mod console;
 #[cfg(unix)]
 mod disposition;
-#[cfg_attr(not(test), allow(dead_code))] // The sources that hold the system are next.
 mod done;
+#[cfg(target_os = "linux")]
+mod linux;
+mod services;
+#[cfg(unix)]
+mod signals;
+
+#[cfg(windows)]
+use console as asked;
+#[cfg(unix)]
+use signals as asked;
 
 pub use done::Done;
 
 use localport_core::lifecycle::LifecycleEvent;
+use services::Services;
 use std::io;
 
 /// Something that the system said, and how to tell it that LocalPort is done.
@@ -49,27 +55,35 @@ pub enum Host {
 /// Watches until it is dropped; then everything is given back, the handlers that were
 /// there before among it.
 pub struct Watch {
-    sources: platform::Sources,
+    asked: asked::Sources,
+    services: Services,
 }
 
 /// Begins to watch. Needs a tokio runtime with its IO and time drivers.
 ///
+/// Everywhere the clocks tell a sleep that nothing else told.
 /// Unix: INT and TERM ask for the end; HUP asks for the end when the terminal went
 /// away, else for the configuration to be read again. A signal that the process was
 /// told to ignore (as `nohup` does with HUP) stays ignored.
+/// Linux: logind's sleep and shutdown, held up by a delay lock; the session manager's
+/// logout (a tray app only); changes of addresses, routes and links.
 /// Windows: Ctrl-C, Ctrl-Break and the closing of the console ask for the end.
 ///
 /// # Errors
 /// When the system refuses a signal handler. A service that is not there (no logind, no
 /// session manager) is said once in the log, and the rest is watched.
 pub fn watch(host: Host) -> io::Result<Watch> {
-    Ok(Watch { sources: platform::Sources::install(host)? })
+    Ok(Watch { asked: asked::Sources::install()?, services: Services::start(host) })
 }
 
 impl Watch {
     /// The next event. Dropping the future loses none. A burst of one signal may
     /// arrive as one event.
     pub async fn next(&mut self) -> Notice {
-        self.sources.next().await
+        tokio::select! {
+            biased;
+            event = self.asked.next() => Notice::of(event),
+            notice = self.services.next() => notice,
+        }
     }
 }

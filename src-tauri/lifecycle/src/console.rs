@@ -1,6 +1,5 @@
 //! Owns the console events of Windows.
 
-use crate::{Host, Notice};
 use localport_core::lifecycle::{LifecycleEvent, QuitSource};
 use std::io;
 use tokio::signal::windows::{CtrlBreak, CtrlC, CtrlClose, ctrl_break, ctrl_c, ctrl_close};
@@ -14,17 +13,17 @@ pub(crate) struct Sources {
 }
 
 impl Sources {
-    pub(crate) fn install(_host: Host) -> io::Result<Self> {
+    pub(crate) fn install() -> io::Result<Self> {
         Ok(Self { interrupt: ctrl_c()?, stop: ctrl_break()?, close: ctrl_close()? })
     }
 
-    pub(crate) async fn next(&mut self) -> Notice {
+    pub(crate) async fn next(&mut self) -> LifecycleEvent {
         let source = tokio::select! {
             Some(()) = self.interrupt.recv() => QuitSource::Terminal,
             Some(()) = self.stop.recv() => QuitSource::Terminal,
             Some(()) = self.close.recv() => QuitSource::Hangup,
             else => std::future::pending().await,
         };
-        Notice::of(LifecycleEvent::QuitRequested { source })
+        LifecycleEvent::QuitRequested { source }
     }
 }

@@ -1,7 +1,6 @@
 //! Owns the signals of Unix.
 
 use crate::disposition::{Borrowed, Disposition};
-use crate::{Host, Notice};
 use localport_core::lifecycle::{LifecycleEvent, QuitSource};
 use std::fs::File;
 use std::io;
@@ -17,7 +16,7 @@ pub(crate) struct Sources {
 }
 
 impl Sources {
-    pub(crate) fn install(_host: Host) -> io::Result<Self> {
+    pub(crate) fn install() -> io::Result<Self> {
         let mut handlers = Vec::new();
         let interrupt = listen(SignalKind::interrupt(), &mut handlers)?;
         let terminate = listen(SignalKind::terminate(), &mut handlers)?;
@@ -25,11 +24,7 @@ impl Sources {
         Ok(Self { interrupt, terminate, hangup, had_terminal: has_terminal(), _handlers: handlers })
     }
 
-    pub(crate) async fn next(&mut self) -> Notice {
-        Notice::of(self.signal().await)
-    }
-
-    async fn signal(&mut self) -> LifecycleEvent {
+    pub(crate) async fn next(&mut self) -> LifecycleEvent {
         let source = tokio::select! {
             () = received(&mut self.interrupt) => QuitSource::Terminal,
             () = received(&mut self.terminate) => QuitSource::Terminate,

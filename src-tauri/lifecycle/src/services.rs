@@ -1,0 +1,70 @@
+//! Owns the sources that run beside the signals, one task each, and what they say.
+//!
+//! Dropping it ends the tasks, and with them every connection, lock and registration
+//! that they hold.
+
+use crate::{Host, Notice};
+use localport_core::lifecycle::LifecycleEvent;
+use std::future::pending;
+use std::time::Duration;
+use tokio::sync::mpsc;
+use tokio::task::JoinSet;
+use tokio::time::Instant;
+
+/// Notices that wait for the host; more would only be older.
+const WAITING: usize = 16;
+
+/// Two words of a wake within this time are one: the clocks and the system tell of the
+/// same sleep, up to seconds apart while the machine is still thawing.
+const SAME_WAKE: Duration = Duration::from_secs(5);
+
+/// Where sources say what they learnt.
+pub(crate) type Say = mpsc::Sender<Notice>;
+
+/// The sources in their tasks.
+pub(crate) struct Services {
+    said: mpsc::Receiver<Notice>,
+    woke: Option<Instant>,
+    _tasks: JoinSet<()>,
+}
+
+impl Services {
+    pub(crate) fn start(host: Host) -> Self {
+        let (say, said) = mpsc::channel(WAITING);
+        let mut tasks = JoinSet::new();
+        tasks.spawn(crate::clock::watch(say.clone()));
+        #[cfg(target_os = "linux")]
+        {
+            tasks.spawn(crate::linux::logind::watch(say.clone()));
+            tasks.spawn(crate::linux::network::watch(say.clone()));
+            if host == Host::Desktop {
+                tasks.spawn(crate::linux::session::watch(say));
+            }
+        }
+        #[cfg(not(target_os = "linux"))]
+        let _ = (host, say);
+        Self { said, woke: None, _tasks: tasks }
+    }
+
+    pub(crate) async fn next(&mut self) -> Notice {
+        loop {
+            let Some(notice) = self.said.recv().await else { pending().await };
+            match notice.event {
+                LifecycleEvent::DidWake { .. } if self.woke.is_some_and(is_the_same) => {}
+                LifecycleEvent::DidWake { .. } => {
+                    self.woke = Some(Instant::now());
+                    return notice;
+                }
+                LifecycleEvent::WillSleep { .. } => {
+                    self.woke = None;
+                    return notice;
+                }
+                _ => return notice,
+            }
+        }
+    }
+}
+
+fn is_the_same(woke: Instant) -> bool {
+    woke.elapsed() < SAME_WAKE
+}

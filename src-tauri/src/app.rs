@@ -8,6 +8,7 @@ use crate::desktop;
 use crate::ending::Ending;
 use crate::surface::tauri::TauriSurface;
 use crate::surface::{Action, Surface};
+use localport_core::resource::LeaseKind;
 use localport_core::shutdown::Reason;
 use localport_engine::handle::EngineHandle;
 use localport_engine::host::RunningHost;
@@ -36,7 +37,12 @@ pub(crate) enum Opening {
 ///
 /// # Errors
 /// When the toolkit cannot start; the host has been stopped then.
-pub(crate) fn run(runtime: &Runtime, host: RunningHost, opening: Opening) -> tauri::Result<i32> {
+pub(crate) fn run(
+    runtime: &Runtime,
+    host: RunningHost,
+    opening: Opening,
+    watch: Option<Watch>,
+) -> tauri::Result<i32> {
     tauri::async_runtime::set(runtime.handle().clone());
     // The toolkit calls back on this thread, and what it calls may start tasks.
     let _context = runtime.enter();
@@ -50,7 +56,7 @@ pub(crate) fn run(runtime: &Runtime, host: RunningHost, opening: Opening) -> tau
             return Err(error);
         }
     };
-    let shell = Shell::assemble(app.handle(), host, opening);
+    let shell = Shell::assemble(app.handle(), host, opening, watch);
     let code = app.run_return(move |_, event| shell.on_event(&event));
     Ok(code)
 }
@@ -65,7 +71,12 @@ struct Shell {
 }
 
 impl Shell {
-    fn assemble(app: &AppHandle, mut host: RunningHost, opening: Opening) -> Self {
+    fn assemble(
+        app: &AppHandle,
+        mut host: RunningHost,
+        opening: Opening,
+        watch: Option<Watch>,
+    ) -> Self {
         // An account of its own: the engine's is checked to be empty while the app still runs.
         let tasks = Tasks::new("desktop", &Registry::default());
         let engine = host.engine.clone();
@@ -74,11 +85,17 @@ impl Shell {
         let surface = Arc::new(TauriSurface::new(app.clone(), say, desktop::tray_library()));
         app.manage(Bridge::new(engine.clone(), surface.clone(), tasks.child("window")));
 
-        let inputs =
-            Inputs { actions, windows: host.take_open_window(), lifecycle: watch_signals() };
+        let inhibitor = watch
+            .as_ref()
+            .is_some_and(Watch::inhibits)
+            .then(|| engine.claim(LeaseKind::Inhibitor, "sleep:shutdown"));
+        let inputs = Inputs { actions, windows: host.take_open_window(), lifecycle: watch };
         let controller =
             Controller::new(engine.clone(), surface.clone(), ending.clone(), tasks.clone());
-        tasks.spawn("controller", controller.run(inputs));
+        tasks.spawn("controller", async move {
+            let _inhibitor = inhibitor;
+            controller.run(inputs).await;
+        });
         tasks.spawn("first window", first_window(surface.clone(), opening));
         tasks.spawn_to_end("host", leave(host, ending.clone(), app.clone()));
         Self { engine, surface, ending, app: app.clone(), tasks }
@@ -143,10 +160,4 @@ async fn first_window(surface: Arc<TauriSurface>, opening: Opening) {
     if open {
         surface.open_window();
     }
-}
-
-fn watch_signals() -> Option<Watch> {
-    localport_lifecycle::watch(localport_lifecycle::Host::Desktop)
-        .inspect_err(|error| tracing::warn!("signals are not watched: {error}"))
-        .ok()
 }

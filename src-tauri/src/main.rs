@@ -16,13 +16,18 @@ use app::Opening;
 use args::Arguments;
 use clap::Parser;
 use localport_engine::verify::RUNTIME_THREAD;
+use localport_lifecycle::{Host, Watch};
 use start::{StartError, Started};
 use std::io::{self, Write};
 use std::process::ExitCode;
 use std::time::Duration;
+use tokio::time::timeout;
 
 /// Time for blocking work that is left at the end; it is then abandoned.
 const RUNTIME_END: Duration = Duration::from_millis(500);
+
+/// Time the system's services have to answer at the start; it goes on without them.
+const SETTLE: Duration = Duration::from_millis(300);
 
 fn main() -> ExitCode {
     if let Some(code) = localport_engine::adapter::ssh::askpass::run_helper() {
@@ -52,15 +57,31 @@ fn run(arguments: &Arguments) -> Result<i32, StartError> {
         .thread_name(RUNTIME_THREAD)
         .enable_all()
         .build()?;
+    // Watched from here on, so that a signal during the start ends it in order.
+    let watch = runtime.block_on(watch());
     let result = match runtime.block_on(start::start(arguments))? {
         Started::Elsewhere(sentence) => {
             let _ = writeln!(io::stdout(), "{sentence}");
             Ok(0)
         }
-        Started::Host(host) => app::run(&runtime, *host, opening(arguments)),
+        Started::Host(host) => app::run(&runtime, *host, opening(arguments), watch),
     };
     runtime.shutdown_timeout(RUNTIME_END);
     Ok(result?)
+}
+
+async fn watch() -> Option<Watch> {
+    match localport_lifecycle::watch(Host::Desktop) {
+        Ok(mut watch) => {
+            // What it holds is there before the host looks at what it has itself.
+            let _ = timeout(SETTLE, watch.settled()).await;
+            Some(watch)
+        }
+        Err(error) => {
+            let _ = writeln!(io::stderr(), "signals are not watched: {error}");
+            None
+        }
+    }
 }
 
 fn opening(arguments: &Arguments) -> Opening {

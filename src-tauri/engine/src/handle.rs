@@ -3,7 +3,7 @@
 //! Tray, window, control API and command line all use this and nothing else.
 
 use crate::engine::parts::Begun;
-use crate::registry::{LeaseInfo, Registry};
+use crate::registry::{Lease, LeaseInfo, Registry};
 use localport_core::command::{Command, Done, Drain, Refusal};
 use localport_core::event::Event;
 use localport_core::parts::PartReceipt;
@@ -227,6 +227,12 @@ impl EngineHandle {
     #[must_use]
     pub fn released(&self) -> Vec<Gone> {
         self.registry.gone()
+    }
+
+    /// Puts what the host itself holds beside the engine's own, until it is dropped.
+    #[must_use]
+    pub fn claim(&self, kind: LeaseKind, name: &str) -> Lease {
+        self.registry.lease(kind, name, crate::engine::HOST)
     }
 
     /// The engine's clock.

@@ -8,12 +8,12 @@ use crate::linux::clock as platform;
 mod platform;
 
 use crate::Notice;
-use crate::services::Say;
+use crate::services::{Say, Unsettled};
 use localport_core::lifecycle::LifecycleEvent;
 pub(crate) use platform::read;
 
 /// Says when the clocks show that the machine slept.
-pub(crate) async fn watch(say: Say) {
+pub(crate) async fn watch(say: Say, busy: Unsettled) {
     let mut jumps = match platform::Jumps::new() {
         Ok(jumps) => jumps,
         Err(error) => {
@@ -21,6 +21,7 @@ pub(crate) async fn watch(say: Say) {
             return;
         }
     };
+    drop(busy);
     let mut before = read();
     loop {
         jumps.next().await;

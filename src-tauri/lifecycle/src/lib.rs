@@ -77,6 +77,18 @@ pub fn watch(host: Host) -> io::Result<Watch> {
 }
 
 impl Watch {
+    /// Resolves when every source holds what it will hold (sockets, the lock of logind) or
+    /// has given up. What a host holds itself can be told from it after that.
+    pub async fn settled(&mut self) {
+        self.services.settled().await;
+    }
+
+    /// Whether the system waits for LocalPort before it sleeps or goes down.
+    #[must_use]
+    pub fn inhibits(&self) -> bool {
+        self.services.inhibits()
+    }
+
     /// The next event. Dropping the future loses none. A burst of one signal may
     /// arrive as one event.
     pub async fn next(&mut self) -> Notice {

@@ -6,6 +6,8 @@
 use crate::{Host, Notice};
 use localport_core::lifecycle::LifecycleEvent;
 use std::future::pending;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
@@ -21,9 +23,14 @@ const SAME_WAKE: Duration = Duration::from_secs(5);
 /// Where sources say what they learnt.
 pub(crate) type Say = mpsc::Sender<Notice>;
 
+/// A source that has not settled yet: dropped when it holds all that it will hold.
+pub(crate) type Unsettled = mpsc::Sender<()>;
+
 /// The sources in their tasks.
 pub(crate) struct Services {
     said: mpsc::Receiver<Notice>,
+    unsettled: mpsc::Receiver<()>,
+    inhibits: Arc<AtomicBool>,
     woke: Option<Instant>,
     _tasks: JoinSet<()>,
 }
@@ -31,19 +38,31 @@ pub(crate) struct Services {
 impl Services {
     pub(crate) fn start(host: Host) -> Self {
         let (say, said) = mpsc::channel(WAITING);
+        let (busy, unsettled) = mpsc::channel(1);
+        let inhibits = Arc::<AtomicBool>::default();
         let mut tasks = JoinSet::new();
-        tasks.spawn(crate::clock::watch(say.clone()));
+        tasks.spawn(crate::clock::watch(say.clone(), busy.clone()));
         #[cfg(target_os = "linux")]
         {
-            tasks.spawn(crate::linux::logind::watch(say.clone()));
-            tasks.spawn(crate::linux::network::watch(say.clone()));
+            let lock = inhibits.clone();
+            tasks.spawn(crate::linux::logind::watch(say.clone(), busy.clone(), lock));
+            tasks.spawn(crate::linux::network::watch(say.clone(), busy.clone()));
             if host == Host::Desktop {
-                tasks.spawn(crate::linux::session::watch(say));
+                tasks.spawn(crate::linux::session::watch(say, busy));
             }
         }
         #[cfg(not(target_os = "linux"))]
-        let _ = (host, say);
-        Self { said, woke: None, _tasks: tasks }
+        let _ = (host, say, busy);
+        Self { said, unsettled, inhibits, woke: None, _tasks: tasks }
+    }
+
+    /// Resolves when every source has settled or given up.
+    pub(crate) async fn settled(&mut self) {
+        while self.unsettled.recv().await.is_some() {}
+    }
+
+    pub(crate) fn inhibits(&self) -> bool {
+        self.inhibits.load(Ordering::Relaxed)
     }
 
     pub(crate) async fn next(&mut self) -> Notice {

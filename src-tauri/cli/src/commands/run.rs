@@ -10,6 +10,7 @@ use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
 use localport_core::config::Severity;
 use localport_core::lifecycle::{LifecycleEvent, QuitSource};
+use localport_core::resource::LeaseKind;
 use localport_core::snapshot::{ConfigView, Forward, Phase, Snapshot};
 use localport_engine::handle::EngineHandle;
 use localport_engine::home::Home;
@@ -19,7 +20,10 @@ use localport_lifecycle::{Done, Notice, Watch};
 use serde_json::json;
 use std::path::PathBuf;
 use std::time::Duration;
+use tokio::time::timeout;
 
+/// Time the system's services have to answer at the start; it goes on without them.
+const SETTLE: Duration = Duration::from_millis(300);
 /// Forwards that the start names one by one.
 const NAMED: usize = 20;
 
@@ -31,7 +35,9 @@ pub(crate) async fn run(
     output: &mut Output,
 ) -> Result<Exit, CommandError> {
     // Watched from here on, so that a signal during the start ends it in order.
-    let watch = localport_lifecycle::watch(localport_lifecycle::Host::Headless)?;
+    let mut watch = localport_lifecycle::watch(localport_lifecycle::Host::Headless)?;
+    // What the watch holds is there before the host looks at what it has itself.
+    let _ = timeout(SETTLE, watch.settled()).await;
     home.create()?;
     let logs = open_logs(&home, wanted, output)?;
     let options =
@@ -135,6 +141,7 @@ async fn serve(
     output: &mut Output,
 ) -> Result<Exit, CommandError> {
     let engine = host.engine.clone();
+    let _inhibitor = watch.inhibits().then(|| engine.claim(LeaseKind::Inhibitor, "sleep:shutdown"));
     let ending = host.wait();
     tokio::pin!(ending);
     // What the system waits for; let go of when everything is released.

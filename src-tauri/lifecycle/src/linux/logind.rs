@@ -7,13 +7,14 @@
 use crate::Notice;
 use crate::clock;
 use crate::done::{Done, Hold, Kept};
-use crate::services::Say;
+use crate::services::{Say, Unsettled};
 use futures_util::StreamExt;
 use localport_core::lifecycle::gap::Reading;
 use localport_core::lifecycle::{LifecycleEvent, SessionEnd};
 use std::future::pending;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 use tokio::time::{Instant, sleep_until};
 use zbus::message::Type;
@@ -32,19 +33,20 @@ const USUAL_LIMIT: Duration = Duration::from_secs(5);
 const WITHOUT_LOCK: Duration = Duration::from_millis(500);
 
 /// Says what logind says, as long as there is a system bus.
-pub(crate) async fn watch(say: Say) {
-    if let Err(error) = follow(&say).await {
+pub(crate) async fn watch(say: Say, busy: Unsettled, inhibits: Arc<AtomicBool>) {
+    if let Err(error) = follow(&say, busy, inhibits).await {
         tracing::info!("logind is not watched ({error}): the clocks tell a sleep when it is over");
     }
 }
 
-async fn follow(say: &Say) -> zbus::Result<()> {
+async fn follow(say: &Say, busy: Unsettled, inhibits: Arc<AtomicBool>) -> zbus::Result<()> {
     let bus = Connection::system().await?;
     let mut sleeps = signals(&bus, LOGIND, MANAGER, "PrepareForSleep", None).await?;
     let mut shutdowns = signals(&bus, LOGIND, MANAGER, "PrepareForShutdown", None).await?;
     let mut owners = signals(&bus, BUS, BUS, "NameOwnerChanged", Some(LOGIND)).await?;
-    let mut delay = Delay { bus, lock: None, given: None, missing: false };
+    let mut delay = Delay { bus, lock: None, given: None, missing: false, inhibits };
     delay.take().await;
+    drop(busy);
     let mut before = clock::read();
     loop {
         let notice = tokio::select! {
@@ -97,6 +99,7 @@ struct Delay {
     lock: Option<OwnedFd>,
     given: Option<(Instant, Arc<Kept<OwnedFd>>)>,
     missing: bool,
+    inhibits: Arc<AtomicBool>,
 }
 
 impl Delay {
@@ -114,6 +117,7 @@ impl Delay {
             }
             Err(_) => self.lock = None,
         }
+        self.inhibits.store(self.lock.is_some(), Ordering::Relaxed);
     }
 
     async fn inhibit(&self) -> zbus::Result<OwnedFd> {

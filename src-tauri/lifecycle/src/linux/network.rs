@@ -7,7 +7,7 @@
 mod picture;
 
 use crate::Notice;
-use crate::services::Say;
+use crate::services::{Say, Unsettled};
 use localport_core::lifecycle::LifecycleEvent;
 use picture::Picture;
 use rustix::fd::OwnedFd;
@@ -31,14 +31,15 @@ const GROUPS: u32 = 0x1 | 0x10 | 0x40 | 0x100 | 0x400;
 const BUFFER: usize = 32 * 1024;
 
 /// Says whenever the network changed.
-pub(crate) async fn watch(say: Say) {
-    if let Err(error) = follow(&say).await {
+pub(crate) async fn watch(say: Say, busy: Unsettled) {
+    if let Err(error) = follow(&say, busy).await {
         tracing::info!("changes of the network are not watched: {error}");
     }
 }
 
-async fn follow(say: &Say) -> io::Result<()> {
+async fn follow(say: &Say, busy: Unsettled) -> io::Result<()> {
     let mut kernel = Kernel::open()?;
+    drop(busy);
     loop {
         while !kernel.changed().await? {}
         let last = Instant::now() + PATIENCE;

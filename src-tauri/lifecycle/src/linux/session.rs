@@ -4,7 +4,7 @@
 use super::logind::signals;
 use crate::Notice;
 use crate::done::{Done, Kept};
-use crate::services::Say;
+use crate::services::{Say, Unsettled};
 use futures_util::StreamExt;
 use localport_core::lifecycle::{LifecycleEvent, SessionEnd};
 use std::future::pending;
@@ -25,13 +25,13 @@ const WITHIN: Duration = Duration::from_secs(4);
 const AT_ONCE: Duration = Duration::from_secs(1);
 
 /// Takes part in the session, if it has a manager.
-pub(crate) async fn watch(say: Say) {
-    if let Err(error) = follow(&say).await {
+pub(crate) async fn watch(say: Say, busy: Unsettled) {
+    if let Err(error) = follow(&say, busy).await {
         tracing::info!("no session manager tells of a logout: {error}");
     }
 }
 
-async fn follow(say: &Say) -> zbus::Result<()> {
+async fn follow(say: &Say, busy: Unsettled) -> zbus::Result<()> {
     let bus = Connection::session().await?;
     let owned =
         bus.call_method(Some(BUS), "/org/freedesktop/DBus", Some(BUS), "NameHasOwner", &MANAGER);
@@ -50,6 +50,7 @@ async fn follow(say: &Say) -> zbus::Result<()> {
         .call_method(Some(MANAGER), PATH, Some(MANAGER), "RegisterClient", &("localport", startup))
         .await?;
     let client = Client { path: registered.body().deserialize()?, bus };
+    drop(busy);
     let mut answer: Option<Answer> = None;
     loop {
         let notice = tokio::select! {

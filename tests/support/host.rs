@@ -107,7 +107,13 @@ impl Sandbox {
     /// The binary in this home, without arguments.
     #[must_use]
     pub fn command(&self) -> Command {
-        let mut command = Command::new(binary());
+        self.command_of(&binary())
+    }
+
+    /// Another program in this home, without arguments.
+    #[must_use]
+    pub fn command_of(&self, program: &Path) -> Command {
+        let mut command = Command::new(program);
         command
             .current_dir(self.path())
             .env("LOCALPORT_HOME", self.path().join("lp"))
@@ -141,10 +147,16 @@ impl Sandbox {
 
     /// Starts a headless host and waits until it serves.
     pub fn host(&self) -> Running {
+        self.host_and_found().0
+    }
+
+    /// The same, with what it says it found of the host before.
+    pub fn host_and_found(&self) -> (Running, Option<String>) {
         let mut host = Running::new(self.command().args(["run", "--json"]).process_group(0));
         let line = host.line();
         assert!(line.contains("\"started\""), "{line}");
-        host
+        let started: Value = serde_json::from_str(&line).unwrap();
+        (host, started["found"].as_str().map(str::to_owned))
     }
 
     /// One request over the control socket; status, headers and body.
@@ -186,6 +198,30 @@ impl Sandbox {
             assert!(Instant::now() < end, "not within {DEADLINE:?}: {what}; last: {last:#}");
         }
         panic!("the host ended before: {what}; last: {last:#}");
+    }
+
+    /// The same for a host that may be dead or die meanwhile: none then.
+    pub fn until_or_dead(&self, what: &str, met: impl Fn(&Value) -> bool) -> Option<Value> {
+        let mut stream = UnixStream::connect(self.socket()).ok()?;
+        stream.set_read_timeout(Some(DEADLINE)).unwrap();
+        let request =
+            "GET /v1/status HTTP/1.1\r\nhost: localport\r\naccept: text/event-stream\r\n\r\n";
+        stream.write_all(request.as_bytes()).ok()?;
+        let end = Instant::now() + DEADLINE;
+        let mut last = None;
+        for line in BufReader::new(stream).lines() {
+            // A host that dies may reset the connection.
+            let line = line.ok().filter(|_| Instant::now() < end);
+            let Some(line) = line else { break };
+            let Some(data) = line.strip_prefix("data: ") else { continue };
+            let status: Value = serde_json::from_str(data).ok()?;
+            if met(&status) {
+                return Some(status);
+            }
+            last = Some(status);
+        }
+        assert!(Instant::now() < end, "not within {DEADLINE:?}: {what}; last: {last:#?}");
+        None
     }
 }
 
@@ -285,7 +321,8 @@ pub struct Running {
 }
 
 impl Running {
-    fn new(command: &mut Command) -> Self {
+    /// Starts `command`, which has its output piped.
+    pub fn new(command: &mut Command) -> Self {
         let mut child = command.spawn().unwrap();
         let lines = reader(child.stdout.take().unwrap());
         let complaints = reader(child.stderr.take().unwrap());
@@ -306,6 +343,15 @@ impl Running {
             Err(RecvTimeoutError::Disconnected) => {
                 panic!("it ended without a line; it said: {}", self.complaints())
             }
+        }
+    }
+
+    /// Its next line on standard output; none when it ended without one.
+    pub fn line_or_end(&mut self) -> Option<String> {
+        match self.lines.recv_timeout(DEADLINE) {
+            Ok(line) => Some(line),
+            Err(RecvTimeoutError::Timeout) => panic!("no line within {DEADLINE:?}"),
+            Err(RecvTimeoutError::Disconnected) => None,
         }
     }
 

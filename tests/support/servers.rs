@@ -188,3 +188,21 @@ impl RefusingPort {
         self.socket.listen(16).unwrap();
     }
 }
+
+/// Port of a server that gives back what it gets, in threads that end with their clients:
+/// for tests without a runtime.
+#[must_use]
+pub fn echo_threads() -> u16 {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = listener.local_addr().unwrap().port();
+    std::thread::spawn(move || {
+        for client in listener.incoming() {
+            let mut client = client.unwrap();
+            std::thread::spawn(move || {
+                let mut copy = client.try_clone().unwrap();
+                std::io::copy(&mut client, &mut copy)
+            });
+        }
+    });
+    port
+}

@@ -106,6 +106,7 @@ pub async fn start(options: HostOptions) -> Result<RunningHost, HostError> {
     home.create().map_err(|source| HostError::Files { path: home.state.clone(), source })?;
     let (lock, owner) = Lock::take(&home, options.role)?;
     raise_file_limit();
+    survive_full_quota();
     install_tls_provider();
 
     let registry = Registry::default();
@@ -117,7 +118,7 @@ pub async fn start(options: HostOptions) -> Result<RunningHost, HostError> {
         return Err(HostError::Config { path, source });
     }
     let medium = options.journal.unwrap_or_else(|| Box::new(JournalFile::new(home.journal())));
-    let memory = recovery::recover(&home, medium, &registry, &loaded.config).await;
+    let memory = recovery::recover(&home, medium, &registry, &loaded.config, lock.was_left()).await;
     let (journal, found) = (memory.journal.clone(), memory.found.clone());
     let ssh = adapters::ssh(&registry, &home, journal.clone(), options.ssh);
     let kube = adapters::kube(&registry);
@@ -246,6 +247,20 @@ fn raise_file_limit() {
         tracing::warn!("the limit of open files stays as it is: {error}");
     }
 }
+
+/// A file at the limit of its size is an error of the write, not the end of the process.
+/// A handler is enough, and children do not inherit it.
+#[cfg(unix)]
+fn survive_full_quota() {
+    let kind = tokio::signal::unix::SignalKind::from_raw(libc::SIGXFSZ);
+    if let Err(error) = tokio::signal::unix::signal(kind) {
+        tracing::warn!("a limit of file sizes ends LocalPort: {error}");
+    }
+}
+
+/// Windows has no such signal.
+#[cfg(not(unix))]
+fn survive_full_quota() {}
 
 /// Windows has no such limit for sockets.
 #[cfg(not(unix))]

@@ -1,30 +1,14 @@
 //! Hosts with clients: bytes through a real sshd, the end with open connections, a crash.
 
 use localport_tests::host::{DEADLINE, Running, Sandbox, unreachable};
+use localport_tests::servers::echo_threads;
 use localport_tests::sshd::{Sshd, parents};
 use rustix::process::Signal;
 use serde_json::Value;
 use std::fs;
 use std::io::{Read, Write};
-use std::net::{TcpListener, TcpStream};
-use std::thread;
+use std::net::TcpStream;
 use std::time::Instant;
-
-/// A server that gives back what it gets, in threads that end with their clients.
-fn echo() -> u16 {
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let port = listener.local_addr().unwrap().port();
-    thread::spawn(move || {
-        for client in listener.incoming() {
-            let mut client = client.unwrap();
-            thread::spawn(move || {
-                let mut copy = client.try_clone().unwrap();
-                std::io::copy(&mut client, &mut copy)
-            });
-        }
-    });
-    port
-}
 
 /// Whether a process is there; one that only waits to be reaped is not.
 fn lives(pid: u32) -> bool {
@@ -40,7 +24,7 @@ fn serving(status: &Value) -> bool {
 /// A host whose one forward leads to an echo server, and a client that had its first answer.
 pub(crate) fn host_with_client() -> (Sshd, Sandbox, Running, TcpStream) {
     let sshd = Sshd::start();
-    let sandbox = Sandbox::behind(&sshd, &[("echo", echo())]);
+    let sandbox = Sandbox::behind(&sshd, &[("echo", echo_threads())]);
     let host = sandbox.host();
     let status = sandbox.until("it serves", serving);
     let local = status["forwards"][0]["local"].as_str().unwrap();
@@ -142,7 +126,7 @@ fn g5_kill_9_leaves_no_ssh_and_the_next_start_serves() {
 fn an_unknown_host_key_is_trusted_only_when_a_person_says_so() {
     let sshd = Sshd::start();
     sshd.forget_host_key();
-    let sandbox = Sandbox::behind(&sshd, &[("echo", echo())]);
+    let sandbox = Sandbox::behind(&sshd, &[("echo", echo_threads())]);
     let _host = sandbox.host();
     let status = sandbox.until("the key is asked about", |status| {
         status["forwards"][0]["problem"]["code"] == "ssh-host-key-unknown"

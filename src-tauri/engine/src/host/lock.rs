@@ -73,6 +73,7 @@ fn words(seconds: u64) -> String {
 pub(super) struct Lock {
     file: File,
     account: PathBuf,
+    left: bool,
 }
 
 impl Lock {
@@ -94,9 +95,16 @@ impl Lock {
             control: home.control_socket(),
         };
         let account = account(home);
+        let left = account.exists();
         write(&account, &owner)
             .map_err(|source| HostError::Files { path: account.clone(), source })?;
-        Ok((Self { file, account }, owner))
+        Ok((Self { file, account, left }, owner))
+    }
+
+    /// Whether the last holder did not release it: its account was still there. Told
+    /// also when that holder's disk was full, for removing needs no room.
+    pub(super) fn was_left(&self) -> bool {
+        self.left
     }
 
     /// Gives the lock back.

@@ -8,16 +8,22 @@ use crate::logs::clock;
 use crate::process;
 use crate::registry::Registry;
 use localport_core::config::Config;
-use localport_core::journal::{Found, Past, Switches};
+use localport_core::journal::{Entry, Found, Past, Switches};
 
-/// Finishes the work of the last host, before anything is started.
+/// Finishes the work of the last host, before anything is started. `lock_was_left` says
+/// whether that host did not give its lock back.
 pub(super) async fn recover(
     home: &Home,
     medium: Box<dyn Medium>,
     registry: &Registry,
     config: &Config,
+    lock_was_left: bool,
 ) -> Memory {
-    let (journal, past) = Journal::open(medium, registry, clock::now());
+    let (journal, mut past) = Journal::open(medium, registry, clock::now());
+    if !lock_was_left && !past.has_ended() {
+        // It came to its own end and could not write that down.
+        past.apply(Entry::HostEnded { clean: false });
+    }
     let strays = process::sweep(home, &past, &journal).await;
     for stray in &strays {
         let how = if stray.forced { "killed" } else { "ended" };

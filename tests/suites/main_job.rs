@@ -271,7 +271,7 @@ async fn g1_no_client_is_refused_while_a_pod_is_replaced() {
     let port = free_port();
     let engine = Engine::start(vec![orders(port)], SshOptions::default(), options);
     let before = engine.serving("orders").await;
-    assert_eq!(before.tunnel.path.as_deref(), Some("v4-ws"));
+    assert_eq!(before.tunnel.path.as_deref(), Some("spdy-ws"));
 
     let (begun, gate) = (Instant::now(), Arc::new(RwLock::new(())));
     let end = begun + Duration::from_secs(8);

@@ -1,8 +1,8 @@
 //! Owns a double of a Kubernetes API server with a node behind it.
 //!
 //! It imitates what was measured on a real cluster: list and watch with resource
-//! versions, bookmarks and `410 Gone`; port-forward v4 with its greeting, its error
-//! frame, its missing half-close and its one second of grace; the Status bodies of
+//! versions, bookmarks and `410 Gone`; port-forward over SPDY and v4 with its greeting,
+//! its error frame, its missing half-close and its one second of grace; the Status bodies of
 //! refusals. A test changes its state (pods come, get ready, end, go) and plants
 //! faults; each pod's port leads to a real local TCP server.
 //!
@@ -29,6 +29,7 @@ pub use faults::Seen;
 
 use self::faults::Faults;
 use self::store::Store;
+use crate::node::Switches;
 use localport_engine::registry::{Registry, Tasks};
 use serde_json::{Value, json};
 use std::collections::HashMap;
@@ -84,6 +85,7 @@ pub(crate) struct State {
     pub(crate) faults: Mutex<Faults>,
     pub(crate) changed: tokio::sync::watch::Sender<u64>,
     pub(crate) registry: Registry,
+    pub(crate) node: Arc<Switches>,
 }
 
 impl State {
@@ -189,6 +191,7 @@ impl ApiServer {
             faults: Mutex::default(),
             changed: tokio::sync::watch::Sender::new(0),
             registry: Registry::default(),
+            node: Arc::default(),
         };
         let inner = Inner {
             address: listener.local_addr()?,
@@ -380,6 +383,23 @@ impl ApiServer {
     /// Lets every answer wait so long first.
     pub fn delay(&self, delay: Duration) {
         self.state().faults().delay = delay;
+    }
+
+    /// Answers upgrades to `way` (`spdy-ws`, `spdy`, `v4`) with `status` from now on, as
+    /// the API server does (`by_kubernetes`) or as something before it.
+    pub fn refuse_way(&self, way: &'static str, status: u16, by_kubernetes: bool) {
+        self.state().faults().ways.insert(way, (status, by_kubernetes));
+    }
+
+    /// Understands every way again.
+    pub fn allow_ways(&self) {
+        self.state().faults().ways.clear();
+    }
+
+    /// Counters and faults of the node's tunnels.
+    #[must_use]
+    pub fn node(&self) -> &Switches {
+        &self.state().node
     }
 
     /// Forgets the history: watches from an older version get `410 Gone`, and open

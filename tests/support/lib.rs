@@ -7,6 +7,9 @@ pub mod desktop;
 pub mod engine;
 #[cfg(unix)]
 pub mod host;
+#[allow(missing_docs, dead_code)]
+#[path = "../../src-tauri/tunnel/tests/support/node.rs"]
+pub mod node;
 #[cfg(unix)]
 pub mod password_server;
 pub mod servers;

@@ -6,13 +6,17 @@
 
 mod choice;
 mod fault;
+mod pool;
 mod resolve;
 mod selector;
+mod way;
 
 pub use choice::{Choice, PodPort, Unfit, choose, service_port};
-pub use fault::{Fault, Place, Right, TlsFault, nearest, problem};
+pub use fault::{Fault, Place, Right, TlsFault, dial_failed, nearest, problem};
+pub use pool::{Pick, PoolLimits, TunnelView, pick};
 pub use resolve::{Known, resolve};
 pub use selector::{Requirement, Selector};
+pub use way::{Refusal, Verdict, Way, begin, fall_back};
 
 use crate::config::PortRef;
 use std::collections::BTreeMap;

@@ -267,7 +267,7 @@ pub struct ListenerFact {
 pub struct TunnelFact {
     /// Up or not.
     pub state: TunnelState,
-    /// The way it takes: `ssh-mux`, `ssh-socks`, `v4-ws`.
+    /// The way it takes: `ssh-mux`, `ssh-socks`, `spdy-ws`, `spdy`, `v4`.
     pub path: Option<String>,
     /// Where it ends, such as `pod orders-0`.
     pub endpoint: Option<String>,

@@ -98,7 +98,7 @@ pub trait Session: Send + Sync + 'static {
 /// How a session goes and where it ends.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Route {
-    /// The way: `ssh-mux`, `ssh-socks`, `v4-ws`.
+    /// The way: `ssh-mux`, `ssh-socks`, `spdy-ws`, `spdy`, `v4`.
     pub path: &'static str,
     /// The end, such as `pod orders-0` or `me@bastion`.
     pub endpoint: String,

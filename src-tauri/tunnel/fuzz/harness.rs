@@ -13,7 +13,7 @@ fn pieces(input: &[u8]) -> Vec<Bytes> {
 
 /// Frames: read or refused, never more data than came, nothing above a limit.
 #[allow(dead_code)]
-pub fn frames(input: &[u8]) {
+pub(crate) fn frames(input: &[u8]) {
     let (mut decoder, mut data_bytes) = (Decoder::default(), 0);
     for mut piece in pieces(input) {
         loop {
@@ -37,7 +37,7 @@ pub fn frames(input: &[u8]) {
 
 /// Header blocks of one connection, one a piece.
 #[allow(dead_code)]
-pub fn headers(input: &[u8]) {
+pub(crate) fn headers(input: &[u8]) {
     let mut decoder = HeaderDecoder::default();
     for piece in pieces(input) {
         match decoder.decode(&piece) {
@@ -53,7 +53,7 @@ pub fn headers(input: &[u8]) {
 
 /// WebSocket messages: read or refused, never more bytes than came.
 #[allow(dead_code)]
-pub fn websocket(input: &[u8]) {
+pub(crate) fn websocket(input: &[u8]) {
     let (mut reader, mut bytes) = (Reader::default(), 0);
     for mut piece in pieces(input) {
         loop {

@@ -47,7 +47,7 @@ async fn g6_eight_mebibytes_go_and_come_back() {
         within(async { tokio::join!(up, read.read_exact(&mut received)) }).await.1.unwrap();
         assert!(received == sent, "bytes were changed on the way");
         assert_eq!(rig.node.switches().sent.load(Ordering::Relaxed), 8 << 20);
-        rig.assert_lawful();
+        rig.node.switches().assert_lawful();
     }
 }
 
@@ -61,7 +61,7 @@ async fn g6_an_opening_and_its_first_bytes_are_one_write() {
     within(stream.read_exact(&mut answer)).await.unwrap();
     assert_eq!(&answer, b"hello");
     assert_eq!(rig.node.switches().messages.load(Ordering::Relaxed), 1);
-    rig.assert_lawful();
+    rig.node.switches().assert_lawful();
 }
 
 /// Trap 1 and 5: thousands of short connections on one tunnel, by FIN and by RST, cost
@@ -92,7 +92,7 @@ async fn s7_1_three_thousand_short_connections_are_all_served() {
     assert_eq!(rig.node.switches().opened.load(Ordering::Relaxed), 3_000);
     let status = rig.tunnel.status();
     assert_eq!((status.streams, status.buffered), (0, 0));
-    rig.assert_lawful();
+    rig.node.switches().assert_lawful();
 }
 
 #[tokio::test]
@@ -127,7 +127,7 @@ async fn a_refused_port_ends_its_stream_only() {
     good.write_all(b"b").await.unwrap();
     assert_eq!(within(good.read_u8()).await.unwrap(), b'b');
     within(rig.tunnel.ping()).await.unwrap();
-    rig.assert_lawful();
+    rig.node.switches().assert_lawful();
 }
 
 /// Trap 2: a refusal after data wedges the node. Its text is told; and the tunnel, which
@@ -296,7 +296,7 @@ async fn a_goaway_ends_the_tunnel_behind_its_streams() {
     let mut stream = rig.tunnel.stream(80);
     stream.write_all(b"a").await.unwrap();
     within(stream.read_u8()).await.unwrap();
-    rig.node.go_away();
+    rig.node.switches().go_away();
     rig.until("retired", |tunnel| tunnel.status().retired).await;
     // Its last good stream is none: this one was not taken, says the node.
     let error = said(within(stream.read_u8()).await.unwrap_err());
@@ -322,7 +322,7 @@ async fn s7_1_a_dropped_tunnel_ends_at_the_node() {
     drop(stream);
     assert_eq!(within(rig.reason()).await, Reason::Closed);
     within(rig.served()).await;
-    rig.assert_lawful();
+    rig.node.switches().assert_lawful();
 }
 
 #[tokio::test]

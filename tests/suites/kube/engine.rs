@@ -83,7 +83,7 @@ async fn the_only_pod_is_replaced_and_every_client_is_served() {
     assert!(count > 100, "{count}");
     let forward = engine.serving("orders").await;
     assert_eq!(forward.tunnel.endpoint.as_deref(), Some("pod orders-1"));
-    assert_eq!(forward.tunnel.path.as_deref(), Some("v4-ws"));
+    assert_eq!(forward.tunnel.path.as_deref(), Some("spdy-ws"));
     stop(engine).await;
 }
 

@@ -11,6 +11,7 @@ use localport_tests::apiserver::{Backend, CONTEXT, PodSpec, Tls};
 use serde_json::json;
 use std::path::Path;
 use std::time::Duration;
+use tokio::time::Instant;
 
 /// Asserts the code, and that sentence or hint say every one of `parts`.
 #[track_caller]
@@ -199,11 +200,12 @@ async fn without_the_right_to_watch_the_list_is_read_again() {
     let next = PodSpec::new("shop", "orders-1").label("app", "orders");
     rig.server.add_pod(next.port("http", 8080, &backend));
     rig.server.delete_pod("shop", "orders-0");
-    // The dial meets the contradiction, so the list is read before its turn.
-    let seen = session.route();
-    assert!(within(session.connect()).await.is_err(), "the only pod known is gone");
-    assert_eq!(within(session.rerouted(&seen)).await.endpoint, "pod orders-1");
+    // The dial meets the contradiction, so the list is read before its turn, and the
+    // client, to whom nothing was delivered, is served by the pod that it shows.
+    let start = Instant::now();
     assert_eq!(greeting(&session).await, "orders");
+    assert!(start.elapsed() < Duration::from_secs(4), "the list was read in its turn only");
+    assert_eq!(session.route().endpoint, "pod orders-1");
 }
 
 #[tokio::test]

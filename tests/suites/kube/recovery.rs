@@ -4,6 +4,7 @@ use crate::rig::{LIMIT, Rig, greeting, line, pod, service, until, within};
 use localport_core::problem::Code;
 use localport_engine::adapter::{Adapter, Verdict};
 use localport_tests::apiserver::{Backend, PodSpec, Tls};
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::time::{Instant, interval, timeout};
@@ -28,6 +29,7 @@ async fn a_replaced_pod_costs_no_connection() {
     let rig = rig().await;
     let _old = add(&rig, "orders-0").await;
     let session = rig.opened(&service("orders", 80)).await;
+    let opened = || rig.server.node().opened.load(Ordering::Relaxed);
     let clients = async {
         let mut tick = interval(Duration::from_millis(50));
         let mut served = Vec::new();
@@ -38,10 +40,10 @@ async fn a_replaced_pod_costs_no_connection() {
         served
     };
     let change = async {
-        until("some clients", || rig.server.count("get", "pods/portforward") >= 10).await;
+        until("some clients", || opened() >= 10).await;
         let new = add(&rig, "orders-1").await;
         rig.server.terminate("shop", "orders-0");
-        until("more clients", || rig.server.count("get", "pods/portforward") >= 30).await;
+        until("more clients", || opened() >= 30).await;
         rig.server.delete_pod("shop", "orders-0");
         new
     };

@@ -49,7 +49,7 @@ async fn every_kind_of_target_carries_bytes() {
     for (resource, port) in targets {
         let target = target(resource, port);
         let session = rig.opened(&target).await;
-        let expected = Route { path: "v4-ws", endpoint: "pod orders-0".to_owned() };
+        let expected = Route { path: "spdy-ws", endpoint: "pod orders-0".to_owned() };
         assert_eq!(session.route(), expected, "{target:?}");
         let mut connection = within(session.connect()).await.unwrap();
         assert_eq!(line(&mut connection).await, "orders", "{target:?}");

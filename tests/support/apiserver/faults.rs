@@ -1,6 +1,6 @@
 //! Owns what a test planted, and what it can count.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::time::Duration;
 
 /// One request that reached the server.
@@ -26,6 +26,8 @@ pub(crate) struct Faults {
     pub(crate) busy: Option<(u16, usize)>,
     pub(crate) stalled: bool,
     pub(crate) delay: Duration,
+    /// Answers in the place of an upgrade: status, and whether with a Status body.
+    pub(crate) ways: HashMap<&'static str, (u16, bool)>,
     pub(crate) seen: Vec<Seen>,
     pub(crate) watching: Vec<(String, String)>,
     pub(crate) connections: usize,

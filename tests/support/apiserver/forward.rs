@@ -1,8 +1,10 @@
-//! Owns a double's port-forward: `v4.channel.k8s.io` as containerd serves it.
+//! Owns a double's port-forward: the tunnel, over WebSocket and directly, and
+//! `v4.channel.k8s.io`, all as containerd serves them.
 
 use super::State;
 use super::http::{Asked, Body, full, json_type, refused, status, text};
 use super::store::Running;
+use crate::node::{self, Dial, Node};
 use futures_util::{SinkExt, StreamExt};
 use http::header;
 use hyper::body::Incoming;
@@ -27,7 +29,10 @@ const CHUNK: usize = 32 * 1024;
 /// What the runtime lets pass between the end of one direction and the end of all.
 const GRACE: Duration = Duration::from_secs(1);
 
-const PROTOCOL: &str = "v4.channel.k8s.io";
+const V4: &str = "v4.channel.k8s.io";
+const TUNNEL: &str = "SPDY/3.1+portforward.k8s.io";
+const SPDY: &str = "SPDY/3.1";
+const SPDY_PROTOCOL: &str = "portforward.k8s.io";
 
 /// Upgrades a port-forward, or says why not.
 pub(crate) fn answer(
@@ -37,7 +42,7 @@ pub(crate) fn answer(
     tasks: &Tasks,
 ) -> Response<Body> {
     let mut seen = asked.seen.clone();
-    // As from 1.35 on, a WebSocket takes the right to create as well.
+    // As from 1.35 on, a WebSocket takes the right to create as well; a POST is one.
     "create".clone_into(&mut seen.verb);
     if !state.faults().allows("create", "pods/portforward") {
         return refused(403, &seen);
@@ -49,37 +54,86 @@ pub(crate) fn answer(
     if pod["spec"]["nodeName"].is_null() {
         return pending(&seen.name);
     }
-    let header = |name| request.headers().get(name).and_then(|value| value.to_str().ok());
-    let offered = header(header::SEC_WEBSOCKET_PROTOCOL).unwrap_or_default();
-    if !offered.split(',').any(|protocol| protocol.trim() == PROTOCOL) {
-        return text(StatusCode::FORBIDDEN, "");
-    }
-    let port = asked.query.get("ports").and_then(|ports| ports.parse::<u16>().ok());
-    let key = header(header::SEC_WEBSOCKET_KEY).map(|key| derive_accept_key(key.as_bytes()));
-    let (Some(port), Some(accept)) = (port, key) else {
-        return text(StatusCode::BAD_REQUEST, "one port and a WebSocket key are needed");
+    let header = |name: &str| {
+        let value = request.headers().get(name).and_then(|value| value.to_str().ok());
+        value.unwrap_or_default().to_owned()
     };
-    let uid = pod["metadata"]["uid"].as_str().unwrap_or_default();
-    let running = state.store().running(uid);
+    let offered = header("sec-websocket-protocol");
+    let offers = |wanted: &str| offered.split(',').any(|protocol| protocol.trim() == wanted);
+    let way = if header("upgrade") == SPDY && header("x-stream-protocol-version") == SPDY_PROTOCOL {
+        "spdy"
+    } else if offers(TUNNEL) {
+        "spdy-ws"
+    } else if offers(V4) {
+        "v4"
+    } else {
+        return text(StatusCode::FORBIDDEN, "");
+    };
+    let planted = state.faults().ways.get(way).copied();
+    if let Some((code, by_kubernetes)) = planted {
+        if by_kubernetes {
+            return refused(code, &seen);
+        }
+        let code = StatusCode::from_u16(code).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+        return text(code, "upgrade request required");
+    }
+    let accept = derive_accept_key(header("sec-websocket-key").as_bytes());
+    let port = asked.query.get("ports").and_then(|ports| ports.parse::<u16>().ok());
+    if way == "v4" && port.is_none() {
+        return text(StatusCode::BAD_REQUEST, "one port is needed");
+    }
+    let uid = pod["metadata"]["uid"].as_str().unwrap_or_default().to_owned();
     let upgrade = hyper::upgrade::on(&mut request);
+    let (node_state, group) = (state.clone(), tasks.clone());
     tasks.spawn("port-forward", async move {
-        if let Ok(upgraded) = upgrade.await {
-            carry(upgraded, port, running).await;
+        let Ok(upgraded) = upgrade.await else { return };
+        let io = TokioIo::new(upgraded);
+        let node = || Node::with(dial(node_state.clone(), uid.clone()), node_state.node.clone());
+        // Ends with the group, as all that the node starts ends with its tunnel.
+        let _group = group;
+        match (way, port) {
+            ("spdy", _) => node().serve_raw(io).await,
+            ("spdy-ws", _) => node().serve_websocket(io).await,
+            (_, Some(port)) => {
+                let running = node_state.store().running(&uid);
+                carry(io, port, running).await;
+            }
+            _ => {}
         }
     });
+    let headers = match way {
+        "spdy" => vec![("upgrade", SPDY), ("x-stream-protocol-version", SPDY_PROTOCOL)],
+        _ => vec![
+            ("upgrade", "websocket"),
+            ("sec-websocket-protocol", if way == "v4" { V4 } else { TUNNEL }),
+            ("sec-websocket-accept", accept.as_str()),
+        ],
+    };
     let mut response = Response::new(full(String::new()));
     *response.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
-    for (name, value) in [
-        (header::CONNECTION, "Upgrade"),
-        (header::UPGRADE, "websocket"),
-        (header::SEC_WEBSOCKET_PROTOCOL, PROTOCOL),
-        (header::SEC_WEBSOCKET_ACCEPT, accept.as_str()),
-    ] {
+    response.headers_mut().insert(header::CONNECTION, http::HeaderValue::from_static("Upgrade"));
+    for (name, value) in headers {
         if let Ok(value) = http::HeaderValue::from_str(value) {
             response.headers_mut().insert(name, value);
         }
     }
     response
+}
+
+/// How the node reaches the ports of the pod with this UID.
+fn dial(state: Arc<State>, uid: String) -> Dial {
+    Arc::new(move |port| {
+        let running = state.store().running(&uid);
+        Box::pin(async move {
+            let Some(running) = running else {
+                let gone = "network namespace for sandbox \"0\" is closed";
+                return Err(format!("error forwarding port {port} to pod 0, uid : {gone}"));
+            };
+            let address = running.backends.get(&port).ok_or_else(|| node::refusal(port))?;
+            let socket = TcpStream::connect(address).await.map_err(|_| node::refusal(port))?;
+            Ok((socket, running.life))
+        })
+    })
 }
 
 fn pending(pod: &str) -> Response<Body> {
@@ -93,9 +147,8 @@ fn pending(pod: &str) -> Response<Body> {
 
 type Socket = WebSocketStream<TokioIo<Upgraded>>;
 
-async fn carry(upgraded: Upgraded, port: u16, running: Option<Running>) {
-    let mut socket: Socket =
-        WebSocketStream::from_raw_socket(TokioIo::new(upgraded), Role::Server, None).await;
+async fn carry(io: TokioIo<Upgraded>, port: u16, running: Option<Running>) {
+    let mut socket: Socket = WebSocketStream::from_raw_socket(io, Role::Server, None).await;
     let [low, high] = port.to_le_bytes();
     for channel in [0, 1] {
         if socket.send(Message::binary(vec![channel, low, high])).await.is_err() {

@@ -88,7 +88,7 @@ async fn answer(request: Request<Incoming>, state: &Arc<State>, tasks: &Tasks) -
             "platform": "" })),
         ("get", "/readyz") => text(StatusCode::OK, "ok"),
         ("create", "selfsubjectaccessreviews") => review(request, state).await,
-        ("get", "pods/portforward") => forward::answer(request, &asked, state, tasks),
+        ("get" | "create", "pods/portforward") => forward::answer(request, &asked, state, tasks),
         ("list", _) => ok(&list(&asked, state)),
         ("watch", _) => watch(&asked, state),
         ("get", _) => match state.store().get(resource, namespace, name) {

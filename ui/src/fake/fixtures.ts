@@ -40,7 +40,7 @@ export function forward(name: string, context: string, port: number, target: str
     listener: { state: "listening", addresses: [`127.0.0.1:${port}`, `[::1]:${port}`] },
     tunnel: {
       state: "up",
-      path: technology === "ssh" ? "ssh-mux" : "v4-ws",
+      path: technology === "ssh" ? "ssh-mux" : "spdy-ws",
       endpoint: technology === "ssh" ? context : "pod orders-0",
       rtt_ms: 12,
       measured: START - 2_000,

@@ -718,7 +718,7 @@ export type TunnelFact = {
  */
 state: TunnelState,
 /**
- * The way it takes: `ssh-mux`, `ssh-socks`, `v4-ws`.
+ * The way it takes: `ssh-mux`, `ssh-socks`, `spdy-ws`, `spdy`, `v4`.
  */
 path: string | null,
 /**

@@ -171,6 +171,22 @@ impl fmt::Display for Right {
     }
 }
 
+/// Whether what a node said means that it never reached the pod, so that nothing of the
+/// client's was delivered. Such texts are all there is: containerd, CRI-O and the kubelet
+/// have no codes for it.
+#[must_use]
+pub fn dial_failed(said: &str) -> bool {
+    const WORDS: [&str; 6] = [
+        "failed to connect to",
+        "connection refused",
+        "network namespace for sandbox",
+        "failed to find sandbox",
+        "not running",
+        "not found",
+    ];
+    WORDS.iter().any(|words| said.contains(words))
+}
+
 /// The problem that `fault` at `place` is for a person.
 #[must_use]
 pub fn problem(fault: &Fault, place: &Place) -> Problem {
@@ -576,6 +592,23 @@ mod tests {
             }
             assert!(!problem.sentence.ends_with('.'), "{all}");
             assert!(!problem.hint.is_empty() && !all.contains("{"), "{all}");
+        }
+    }
+
+    #[test]
+    fn only_a_failed_dial_counts_as_one() {
+        let sandbox = "failed to execute portforward in network namespace \"/var/run/netns/cni\":";
+        for (said, failed) in [
+            (format!("{sandbox} failed to connect to localhost:81 inside namespace \"0\""), true),
+            ("dial tcp4 127.0.0.1:81: connect: connection refused".to_owned(), true),
+            ("network namespace for sandbox \"0\" is closed".to_owned(), true),
+            ("failed to find sandbox \"0\" in store: not found".to_owned(), true),
+            ("container not running (0)".to_owned(), true),
+            (format!("{sandbox} write tcp4: broken pipe"), false),
+            (format!("{sandbox} read tcp4: connection reset by peer"), false),
+            ("lost connection to pod".to_owned(), false),
+        ] {
+            assert_eq!(dial_failed(&said), failed, "{said}");
         }
     }
 

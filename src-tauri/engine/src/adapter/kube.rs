@@ -13,9 +13,14 @@ mod feed;
 mod kubeconfig;
 mod login;
 mod path;
+mod pool;
+mod replay;
 mod session;
 mod shell;
+mod tunnel;
+mod upgrade;
 mod v4;
+mod ways;
 
 pub use shell::LoginShell;
 
@@ -110,7 +115,7 @@ impl KubeAdapter {
         let sight = Sight::gain(&cluster, target).await;
         let sight = sight.map_err(|fault| problem(&fault, &cluster.place(target)))?;
         match sight.first().await {
-            Ok(chosen) => Ok(Arc::new(PodSession::new(sight, chosen))),
+            Ok(chosen) => Ok(PodSession::start(sight, chosen)),
             Err(problem) => {
                 self.linger(sight);
                 Err(problem)

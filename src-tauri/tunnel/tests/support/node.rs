@@ -39,8 +39,11 @@ const QUEUE: usize = 50;
 /// The runtime's buffer, and so its largest data frame.
 const CHUNK: usize = 32 * 1024;
 
-/// How a node reaches the port of a pod, or what it says when it cannot.
-pub type Dial = Arc<dyn Fn(u16) -> BoxFuture<'static, Result<TcpStream, String>> + Send + Sync>;
+/// How a node reaches the port of a pod, or what it says when it cannot. The token is
+/// cancelled when the pod goes.
+pub type Dial = Arc<
+    dyn Fn(u16) -> BoxFuture<'static, Result<(TcpStream, CancellationToken), String>> + Send + Sync,
+>;
 
 /// What a node has done so far, and what it is told to do. Clones share it.
 #[derive(Clone)]
@@ -81,6 +84,19 @@ pub struct Switches {
 }
 
 impl Switches {
+    /// Sends GOAWAY on every tunnel.
+    pub fn go_away(&self) {
+        for token in lock(&self.goaway).drain(..) {
+            token.cancel();
+        }
+    }
+
+    /// Fails when the client did what it must not.
+    pub fn assert_lawful(&self) {
+        let violations = lock(&self.violations);
+        assert!(violations.is_empty(), "{violations:?}");
+    }
+
     fn violation(&self, what: impl Into<String>) {
         lock(&self.violations).push(what.into());
     }
@@ -105,19 +121,17 @@ pub fn refusal(port: u16) -> String {
 impl Node {
     /// A node that reaches ports by `dial`.
     pub fn new(dial: Dial) -> Self {
-        Self { dial, switches: Arc::default() }
+        Self::with(dial, Arc::default())
+    }
+
+    /// A node that shares the counters and faults of others.
+    pub fn with(dial: Dial, switches: Arc<Switches>) -> Self {
+        Self { dial, switches }
     }
 
     /// Counters and faults.
     pub fn switches(&self) -> &Switches {
         &self.switches
-    }
-
-    /// Sends GOAWAY on every tunnel.
-    pub fn go_away(&self) {
-        for token in lock(&self.switches.goaway).drain(..) {
-            token.cancel();
-        }
     }
 
     /// Serves a tunnel directly on `io`, until the client leaves.
@@ -421,9 +435,9 @@ impl TunnelState {
                 // Nobody reads the stream any more and nobody closes it: see the second
                 // habit above.
             }
-            Ok(pod) => {
+            Ok((pod, life)) => {
                 self.node.switches.live.fetch_add(1, Ordering::Relaxed);
-                self.pump(data, pod, &stream).await;
+                self.pump(data, pod, &stream, &life).await;
                 self.node.switches.live.fetch_sub(1, Ordering::Relaxed);
                 stream.closed.cancel();
                 self.say(error, &[], true).await;
@@ -432,7 +446,7 @@ impl TunnelState {
         }
     }
 
-    async fn pump(&self, id: u32, pod: TcpStream, stream: &StreamState) {
+    async fn pump(&self, id: u32, pod: TcpStream, stream: &StreamState, life: &CancellationToken) {
         let inbox = lock(&stream.inbox).take();
         let Some(mut inbox) = inbox else { return };
         drop(pod.set_nodelay(true));
@@ -461,7 +475,11 @@ impl TunnelState {
             }
         };
         let (mut up, mut down) = (Box::pin(up), Box::pin(down));
-        let down_left = tokio::select! { () = &mut up => true, () = &mut down => false };
+        let down_left = tokio::select! {
+            () = &mut up => true,
+            () = &mut down => false,
+            () = life.cancelled() => false,
+        };
         if down_left {
             tokio::select! { () = &mut down => {}, () = sleep(GRACE) => {} }
         } else {
@@ -573,7 +591,7 @@ pub fn dial_to(ports: HashMap<u16, std::net::SocketAddr>) -> Dial {
                 Some(address) => TcpStream::connect(address).await,
                 None => Err(io::ErrorKind::ConnectionRefused.into()),
             };
-            connected.map_err(|_| refusal(port))
+            connected.map(|socket| (socket, CancellationToken::new())).map_err(|_| refusal(port))
         })
     })
 }

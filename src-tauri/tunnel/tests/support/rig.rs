@@ -68,12 +68,6 @@ impl Rig {
         drop(std::mem::replace(&mut self.tunnel, spare));
     }
 
-    /// The node saw nothing that it would not have taken.
-    pub(crate) fn assert_lawful(&self) {
-        let violations = self.node.switches().violations.lock().unwrap();
-        assert!(violations.is_empty(), "{violations:?}");
-    }
-
     /// Waits until `check` holds, looking again at short intervals.
     pub(crate) async fn until(&self, what: &str, check: impl Fn(&Tunnel) -> bool) {
         let deadline = tokio::time::Instant::now() + LIMIT;

@@ -7,8 +7,11 @@ use super::convert;
 use super::feed::Feed;
 use super::kubeconfig::{Kubeconfigs, Merged};
 use super::login;
+use super::path::Endpoint;
+use super::pool::Pool;
 use super::shell::Shell;
 use super::v4::Proofs;
+use super::ways::Ways;
 use crate::registry::Tasks;
 use k8s_openapi::api::apps::v1::{DaemonSet, Deployment, ReplicaSet, StatefulSet};
 use k8s_openapi::api::authorization::v1::{
@@ -58,6 +61,8 @@ pub(super) struct Cluster {
     pub(super) context: String,
     pub(super) shared: Arc<Shared>,
     pub(super) proofs: Arc<Proofs>,
+    pub(super) ways: Ways,
+    pools: Mutex<HashMap<String, Weak<Pool>>>,
     slot: tokio::sync::Mutex<Slot>,
     server: Mutex<String>,
     feeds: Mutex<Feeds>,
@@ -97,6 +102,8 @@ impl Cluster {
             context,
             shared,
             proofs: Arc::default(),
+            ways: Ways::default(),
+            pools: Mutex::default(),
             slot: tokio::sync::Mutex::default(),
             server: Mutex::default(),
             feeds: Mutex::default(),
@@ -179,6 +186,30 @@ impl Cluster {
         }
         for feed in feeds.services.values().filter_map(Weak::upgrade) {
             feed.doubt();
+        }
+        drop(feeds);
+        self.suspect();
+    }
+
+    /// The tunnels to the pod of `endpoint`, shared with whoever uses them already.
+    pub(super) fn pool(self: &Arc<Self>, endpoint: &Endpoint) -> Arc<Pool> {
+        let mut pools = self.pools.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(pool) = pools.get(&endpoint.uid).and_then(Weak::upgrade) {
+            return pool;
+        }
+        let pool = Arc::new(Pool::new(self.clone(), endpoint));
+        pools.retain(|_, pool| pool.strong_count() > 0);
+        pools.insert(endpoint.uid.clone(), Arc::downgrade(&pool));
+        pool
+    }
+
+    /// The path to the cluster may have died: its tunnels are asked for a sign of life.
+    pub(super) fn suspect(&self) {
+        let pools = self.pools.lock().unwrap_or_else(PoisonError::into_inner);
+        let live: Vec<Arc<Pool>> = pools.values().filter_map(Weak::upgrade).collect();
+        drop(pools);
+        for pool in live {
+            pool.suspect();
         }
     }
 

@@ -1,7 +1,6 @@
 //! Owns the seam between a session and the way its bytes take into the cluster.
 //!
-//! A multiplexed tunnel takes the place of one WebSocket per connection behind this
-//! trait; sessions, choices and problems stay as they are.
+//! Sessions, choices and problems are the same whatever carries the bytes.
 
 use crate::adapter::Upstream;
 use futures_util::future::BoxFuture;
@@ -22,7 +21,7 @@ pub(super) struct Endpoint {
 
 /// A way into pods.
 pub(super) trait DataPath: Send + Sync {
-    /// Its name in routes, such as `v4-ws`.
+    /// Its name in routes, such as `spdy-ws`.
     fn name(&self) -> &'static str;
 
     /// Connects to `endpoint`. When the far side refuses before any byte came back,

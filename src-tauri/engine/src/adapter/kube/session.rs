@@ -7,22 +7,29 @@ use super::classify::Doing;
 use super::cluster::Cluster;
 use super::feed::{Feed, View};
 use super::path::{Care, DataPath, Endpoint};
-use super::v4::V4Path;
-use crate::adapter::{ConnectError, Connection, Route, Session, Upstream, Verdict};
+use super::replay::{Dialled, Replay};
+use super::tunnel::TunnelPath;
+use crate::adapter::{ConnectError, Connection, Route, Session, Verdict};
 use crate::registry::LeaseId;
 use futures_util::future::BoxFuture;
 use localport_core::config::{KubeResource, KubeTarget};
-use localport_core::kube::{Fault, Known, Pod, Selector, Service, Unfit, problem, resolve};
+use localport_core::kube::{Fault, Known, Place, Pod, Selector, Service, Unfit, problem, resolve};
 use localport_core::problem::{Code, Problem};
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
 use std::time::Duration;
-use tokio::time::{Instant, timeout};
+use tokio::time::{Instant, timeout, timeout_at};
 
 /// Time the first lists may take when a session opens.
 const SETTLE_LIMIT: Duration = Duration::from_secs(12);
 
 /// Time the API server may take to answer a ping.
 const PING_LIMIT: Duration = Duration::from_secs(8);
+
+/// Time a client whose dial failed late may wait for another pod.
+const REDIAL_LIMIT: Duration = Duration::from_secs(10);
+
+/// Time it waits for another pod to show before the same one is tried again.
+const REDIAL_PAUSE: Duration = Duration::from_millis(250);
 
 /// Pods tried for one client before it is told.
 const PODS_TRIED: usize = 3;
@@ -87,7 +94,9 @@ impl Sight {
     async fn wait<T>(&self, mut check: impl FnMut() -> Option<T>) -> T {
         let mut pods = self.pods.subscribe();
         let mut services = self.services.as_ref().map(|feed| feed.subscribe());
+        let mut ways = self.cluster.ways.subscribe();
         loop {
+            ways.borrow_and_update();
             pods.borrow_and_update();
             if let Some(services) = &mut services {
                 services.borrow_and_update();
@@ -97,10 +106,14 @@ impl Sight {
             }
             let changed = async {
                 match &mut services {
-                    None => pods.changed().await,
+                    None => tokio::select! {
+                        changed = pods.changed() => changed,
+                        changed = ways.changed() => changed,
+                    },
                     Some(services) => tokio::select! {
                         changed = pods.changed() => changed,
                         changed = services.changed() => changed,
+                        changed = ways.changed() => changed,
                     },
                 }
             };
@@ -156,14 +169,16 @@ pub(super) struct PodSession {
     path: Box<dyn DataPath>,
     chosen: Mutex<Endpoint>,
     ended: OnceLock<Problem>,
+    this: Weak<Self>,
 }
 
 impl PodSession {
     /// A session that begins at `chosen`, which `sight` has just resolved to.
-    pub(super) fn new(sight: Sight, chosen: Endpoint) -> Self {
+    pub(super) fn start(sight: Sight, chosen: Endpoint) -> Arc<Self> {
         let place = sight.cluster.place(&sight.target);
-        let path = Box::new(V4Path::new(sight.cluster.clone(), place));
-        Self { sight, path, chosen: Mutex::new(chosen), ended: OnceLock::new() }
+        let path = Box::new(TunnelPath::new(sight.cluster.clone(), place));
+        let (chosen, ended) = (Mutex::new(chosen), OnceLock::new());
+        Arc::new_cyclic(|this| Self { sight, path, chosen, ended, this: this.clone() })
     }
 
     /// The endpoint of this moment. The pod is kept while it can serve.
@@ -180,8 +195,8 @@ impl PodSession {
         Route { path: self.path.name(), endpoint: format!("pod {}", endpoint.pod) }
     }
 
-    async fn dial(&self, care: Care) -> Result<Box<dyn Upstream>, ConnectError> {
-        let mut avoid: Vec<String> = Vec::new();
+    /// Connects to a pod whose UID is not among those to `avoid`.
+    async fn dial(&self, care: Care, mut avoid: Vec<String>) -> Result<Dialled, ConnectError> {
         let mut last: Option<Fault> = None;
         while avoid.len() < PODS_TRIED {
             let endpoint = match self.endpoint(&avoid) {
@@ -194,8 +209,9 @@ impl PodSession {
             match self.path.dial(&endpoint, care).await {
                 Ok(stream) => {
                     // The pod that serves is kept from now on.
-                    *self.chosen.lock().unwrap_or_else(PoisonError::into_inner) = endpoint;
-                    return Ok(stream);
+                    let mut chosen = self.chosen.lock().unwrap_or_else(PoisonError::into_inner);
+                    chosen.clone_from(&endpoint);
+                    return Ok((stream, endpoint));
                 }
                 Err(fault @ (Fault::TargetRefused { .. } | Fault::PodLost { .. })) => {
                     // The watch may not have told yet; another pod may serve meanwhile.
@@ -249,8 +265,13 @@ impl PodSession {
         let answer = timeout(PING_LIMIT, self.sight.cluster.ask(&doing, ask)).await;
         match answer.unwrap_or(Err(Fault::Timeout)) {
             // Whoever may not see the version has got an answer all the same.
-            Ok(_) | Err(Fault::Forbidden { .. } | Fault::Missing { .. }) => Ok(start.elapsed()),
+            Ok(version) => {
+                self.sight.cluster.ways.note_version(&version.git_version);
+                Ok(start.elapsed())
+            }
+            Err(Fault::Forbidden { .. } | Fault::Missing { .. }) => Ok(start.elapsed()),
             Err(fault) => {
+                self.sight.cluster.suspect();
                 self.doubt_after(&fault);
                 Err(self.sight.problem(&fault))
             }
@@ -273,7 +294,14 @@ impl Session for PodSession {
     }
 
     fn connect(&self) -> BoxFuture<'_, Result<Connection, ConnectError>> {
-        Box::pin(async { Ok(Connection { stream: self.dial(Care::Client).await? }) })
+        Box::pin(async {
+            let dialled = self.dial(Care::Client, Vec::new()).await?;
+            let this = self.this.clone();
+            let redial = Box::new(move |at_fault, fault| -> BoxFuture<'static, _> {
+                Box::pin(redial(this.clone(), at_fault, fault))
+            });
+            Ok(Connection { stream: Box::new(Replay::new(dialled, redial)) })
+        })
     }
 
     fn lost(&self) -> BoxFuture<'_, Problem> {
@@ -291,11 +319,42 @@ impl Session for PodSession {
     fn probe(&self) -> BoxFuture<'_, Result<Duration, Problem>> {
         Box::pin(async {
             let start = Instant::now();
-            match self.dial(Care::Proof).await {
+            match self.dial(Care::Proof, Vec::new()).await {
                 Ok(_) => Ok(start.elapsed()),
                 Err(error) => Err(error.problem),
             }
         })
+    }
+}
+
+/// Another connection for a client to whom `fault` happened before anything was delivered;
+/// `at_fault` is the endpoint that failed, if it was one. It waits for a pod, as a new client would be held.
+async fn redial(
+    session: Weak<PodSession>,
+    at_fault: Option<Endpoint>,
+    fault: Fault,
+) -> Result<Dialled, ConnectError> {
+    let gone =
+        || ConnectError { problem: problem(&fault, &Place::default()), verdict: Verdict::Hold };
+    let session = session.upgrade().ok_or_else(gone)?;
+    let mut avoid = Vec::new();
+    if let Some(endpoint) = at_fault {
+        session.doubt_after(&fault);
+        avoid.push(endpoint.uid);
+    }
+    let deadline = Instant::now() + REDIAL_LIMIT;
+    loop {
+        match session.dial(Care::Client, avoid.clone()).await {
+            Err(error) if error.verdict == Verdict::Hold && Instant::now() < deadline => {
+                let resolved = session.sight.wait(|| session.endpoint(&avoid).ok());
+                let pause = timeout_at(deadline.min(Instant::now() + REDIAL_PAUSE), resolved);
+                // Without another pod in sight the one that failed is worth another try.
+                if pause.await.is_err() {
+                    avoid.clear();
+                }
+            }
+            outcome => return outcome,
+        }
     }
 }
 

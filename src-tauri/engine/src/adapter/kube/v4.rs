@@ -12,9 +12,8 @@ pub(super) use proofs::Proofs;
 
 use super::classify::{self, Doing};
 use super::cluster::{Access, Cluster, REQUEST_LIMIT};
-use super::path::{Care, DataPath, Endpoint};
+use super::path::{Care, Endpoint};
 use crate::adapter::Upstream;
-use futures_util::future::BoxFuture;
 use kube::Error;
 use localport_core::kube::{Fault, Place};
 use std::sync::Arc;
@@ -41,7 +40,12 @@ impl V4Path {
         Self { cluster, place }
     }
 
-    async fn connect(&self, endpoint: &Endpoint, care: Care) -> Result<Box<dyn Upstream>, Fault> {
+    /// A connection to `endpoint`.
+    pub(super) async fn connect(
+        &self,
+        endpoint: &Endpoint,
+        care: Care,
+    ) -> Result<Box<dyn Upstream>, Fault> {
         let access = self.cluster.access().await?;
         let connection = match upgrade(&access, endpoint).await? {
             Err(error) if classify::is_unauthorized(&error) => {
@@ -52,7 +56,7 @@ impl V4Path {
         };
         let connection = match connection {
             Ok(connection) => connection,
-            Err(error) => return Err(self.refused(&error, endpoint).await),
+            Err(error) => return Err(refused(&self.cluster, &error, endpoint).await),
         };
         let peer = Peer {
             endpoint: endpoint.clone(),
@@ -65,42 +69,29 @@ impl V4Path {
         timeout(REQUEST_LIMIT, stream.settle(wait)).await.map_err(|_| Fault::Timeout)??;
         Ok(Box::new(stream))
     }
-
-    async fn refused(&self, error: &Error, endpoint: &Endpoint) -> Fault {
-        let doing = Doing::new("get", "pods/portforward", "pod", &endpoint.pod);
-        let fault = classify::fault(error, &doing);
-        match (&fault, error) {
-            (Fault::Forbidden { .. }, Error::Api(status)) => {
-                let missing = self.cluster.missing_forward_rights(&endpoint.namespace).await;
-                if missing.is_empty() {
-                    // Not a question of rights: an admission rule or a proxy refused.
-                    return Fault::Other { said: format!("{} (403)", status.message) };
-                }
-                Fault::Forbidden { missing }
-            }
-            (Fault::Missing { .. }, _) => {
-                Fault::PodLost { pod: endpoint.pod.clone(), said: "it is gone".to_owned() }
-            }
-            // A pod that no node runs yet, or that its node does not know any more.
-            (Fault::Other { said }, Error::Api(status)) if (400..500).contains(&status.code) => {
-                Fault::PodLost { pod: endpoint.pod.clone(), said: said.clone() }
-            }
-            _ => fault,
-        }
-    }
 }
 
-impl DataPath for V4Path {
-    fn name(&self) -> &'static str {
-        "v4-ws"
-    }
-
-    fn dial<'a>(
-        &'a self,
-        endpoint: &'a Endpoint,
-        care: Care,
-    ) -> BoxFuture<'a, Result<Box<dyn Upstream>, Fault>> {
-        Box::pin(self.connect(endpoint, care))
+/// What a server's refusal to forward to `endpoint` means.
+pub(super) async fn refused(cluster: &Cluster, error: &Error, endpoint: &Endpoint) -> Fault {
+    let doing = Doing::new("get", "pods/portforward", "pod", &endpoint.pod);
+    let fault = classify::fault(error, &doing);
+    match (&fault, error) {
+        (Fault::Forbidden { .. }, Error::Api(status)) => {
+            let missing = cluster.missing_forward_rights(&endpoint.namespace).await;
+            if missing.is_empty() {
+                // Not a question of rights: an admission rule or a proxy refused.
+                return Fault::Other { said: format!("{} (403)", status.message) };
+            }
+            Fault::Forbidden { missing }
+        }
+        (Fault::Missing { .. }, _) => {
+            Fault::PodLost { pod: endpoint.pod.clone(), said: "it is gone".to_owned() }
+        }
+        // A pod that no node runs yet, or that its node does not know any more.
+        (Fault::Other { said }, Error::Api(status)) if (400..500).contains(&status.code) => {
+            Fault::PodLost { pod: endpoint.pod.clone(), said: said.clone() }
+        }
+        _ => fault,
     }
 }
 

@@ -19,12 +19,12 @@ pub(in super::super) struct Proofs(Mutex<HashMap<Endpoint, Instant>>);
 
 impl Proofs {
     /// Whether a proof of `endpoint` still counts.
-    pub(super) fn holds(&self, endpoint: &Endpoint) -> bool {
+    pub(in super::super) fn holds(&self, endpoint: &Endpoint) -> bool {
         self.map().get(endpoint).is_some_and(|at| at.elapsed() < PROOF_AGE)
     }
 
     /// `endpoint` has just accepted.
-    pub(super) fn add(&self, endpoint: &Endpoint) {
+    pub(in super::super) fn add(&self, endpoint: &Endpoint) {
         let mut map = self.map();
         if map.len() >= PROOFS_KEPT {
             map.retain(|_, at| at.elapsed() < PROOF_AGE);
@@ -33,7 +33,7 @@ impl Proofs {
     }
 
     /// `endpoint` has just refused.
-    pub(super) fn revoke(&self, endpoint: &Endpoint) {
+    pub(in super::super) fn revoke(&self, endpoint: &Endpoint) {
         self.map().remove(endpoint);
     }
 

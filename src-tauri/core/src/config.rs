@@ -8,6 +8,7 @@ mod cluster;
 mod connection;
 mod cx;
 mod diagnostic;
+pub mod diff;
 mod fields;
 mod load;
 mod mask;
@@ -24,6 +25,7 @@ mod words;
 mod yaml;
 
 pub use diagnostic::{Diagnostic, Severity};
+pub use diff::{Change, Moves, Plan, diff};
 pub use load::load;
 pub use model::{
     ClusterHealth, Config, DEFAULT_HOLD, ForwardSpec, HealthCheck, HealthCheckKind, KubeResource,

@@ -10,6 +10,8 @@
 
 #[path = "config/corpus.rs"]
 mod corpus;
+#[path = "config/diff.rs"]
+mod diff;
 #[path = "config/docs.rs"]
 mod docs;
 #[path = "config/good.rs"]

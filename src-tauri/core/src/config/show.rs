@@ -11,7 +11,7 @@ use super::{
 use serde_json::{Map, Value, json};
 use std::time::Duration;
 
-const REDACTED: &str = "<redacted>";
+pub(super) const REDACTED: &str = "<redacted>";
 
 impl Config {
     /// The configuration in force, as JSON. Passwords, header values and logins
@@ -45,7 +45,7 @@ impl Config {
     }
 }
 
-fn service(spec: &ForwardSpec) -> Value {
+pub(super) fn service(spec: &ForwardSpec) -> Value {
     let (technology, remote_port, connection) = match &spec.target {
         Target::Kube(target) => ("kubectl", port(&target.port), kube(target)),
         Target::Ssh(target) => ("ssh", json!(target.remote_port), ssh(target)),

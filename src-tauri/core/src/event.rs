@@ -64,6 +64,16 @@ pub enum Kind {
     },
     /// A forward that was drained is switched on again.
     Resumed,
+    /// A configuration came into force while LocalPort ran.
+    ConfigApplied {
+        /// What it amounts to, such as `1 added, 2 unchanged`.
+        summary: String,
+    },
+    /// A newer configuration is not in force.
+    ConfigPending {
+        /// Why, and what goes on instead.
+        sentence: String,
+    },
     /// A forward changed its state.
     State {
         /// The state left.
@@ -131,6 +141,8 @@ impl Kind {
                 format!("drained in {took_ms} ms; cut: {}", connections(*forced))
             }
             Kind::Resumed => "resumed".to_owned(),
+            Kind::ConfigApplied { summary } => format!("configuration applied: {summary}"),
+            Kind::ConfigPending { sentence } => sentence.clone(),
             Kind::State { from, to, problem } => {
                 let change = format!("{} → {}", from.as_str(), to.as_str());
                 match problem {
@@ -158,7 +170,9 @@ impl Kind {
             | Kind::SessionLost { .. }
             | Kind::ClientClosed { .. } => true,
             Kind::State { problem, .. } => problem.is_some(),
-            Kind::Phase { .. }
+            Kind::ConfigPending { .. } => true,
+            Kind::ConfigApplied { .. }
+            | Kind::Phase { .. }
             | Kind::Stage { .. }
             | Kind::EndCancelled
             | Kind::Woke { .. }

@@ -3,11 +3,12 @@
 //! The engine alone writes it. Times are absolute, so that a snapshot stays true
 //! while nothing happens; `status` turns them into ages for people and programs.
 
-use crate::config::Diagnostic;
+use crate::config::{Config, Diagnostic};
 use crate::problem::Problem;
 use crate::shutdown::Stage;
 use crate::time::Timestamp;
 use serde::{Deserialize, Serialize};
+use std::path::PathBuf;
 
 macro_rules! words {
     ($(#[$doc:meta])* $name:ident { $($(#[$vdoc:meta])* $variant:ident = $text:literal,)* }) => {
@@ -177,8 +178,53 @@ pub struct ConfigView {
     pub files: Vec<String>,
     /// Places looked at when none was found, first choice first.
     pub searched: Vec<String>,
-    /// All problems, errors and warnings.
+    /// All problems of the newest text, errors and warnings.
     pub diagnostics: Vec<Diagnostic>,
+    /// When the configuration in force was applied.
+    pub applied: Timestamp,
+    /// The newest text, when it is not the one in force.
+    pub pending: Option<Pending>,
+}
+
+words! {
+    /// Why a newer configuration is not in force.
+    PendingWhy {
+        /// It has errors.
+        Invalid = "invalid",
+        /// It is there no more, or holds nothing.
+        Empty = "empty",
+        /// LocalPort is quitting.
+        Ending = "ending",
+        /// The engine could not take it on.
+        Refused = "refused",
+    }
+}
+
+/// A newer configuration that is not in force.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "bindings", derive(ts_rs::TS))]
+pub struct Pending {
+    /// Why, for programs.
+    pub why: PendingWhy,
+    /// Why, and what goes on instead.
+    pub sentence: String,
+    /// What can be done.
+    pub hint: String,
+}
+
+impl ConfigView {
+    /// What is known of `config`, in force since `applied`, looked for in `searched`.
+    #[must_use]
+    pub fn of(config: &Config, searched: &[PathBuf], applied: Timestamp) -> Self {
+        let names = |paths: &[PathBuf]| paths.iter().map(|p| p.display().to_string()).collect();
+        Self {
+            files: names(&config.files),
+            searched: names(searched),
+            diagnostics: config.diagnostics.clone(),
+            applied,
+            pending: None,
+        }
+    }
 }
 
 /// One place that forwards go through.

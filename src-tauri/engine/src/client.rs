@@ -8,6 +8,7 @@ use crate::adapter::{Connection, Session, Verdict};
 use crate::handle::Clock;
 use crate::registry::{Lease, LeaseId, LeaseKind, Registry};
 use crate::relay::{Buffers, Counters, End, relay, reset};
+use localport_core::config::ForwardSpec;
 use localport_core::problem::{Code, Problem};
 use localport_core::time::Timestamp;
 use std::net::SocketAddr;
@@ -18,6 +19,8 @@ use tokio::net::TcpStream;
 use tokio::sync::{Notify, mpsc, watch};
 use tokio::time::{Instant, sleep, timeout_at};
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+use tokio_util::task::task_tracker::TaskTrackerToken;
 
 /// First and last wait of a held client before it asks the same session again.
 const FIRST_PAUSE: Duration = Duration::from_millis(50);
@@ -30,6 +33,17 @@ pub(crate) struct Live {
     pub(crate) session: Arc<dyn Session>,
     /// What its clients stand on.
     pub(crate) lease: LeaseId,
+    /// Clients on it: a session that was replaced lives until they are gone.
+    pub(crate) users: TaskTracker,
+    /// Proof of this session's target; that of another target proves nothing.
+    pub(crate) proof: Arc<LastProof>,
+}
+
+/// A client's connection through a session.
+struct Dialled {
+    live: Live,
+    connection: Connection,
+    _user: TaskTrackerToken,
 }
 
 /// What a client learnt.
@@ -49,13 +63,13 @@ pub(crate) enum Evidence {
 pub(crate) struct Service {
     pub(crate) forward: Arc<str>,
     pub(crate) sessions: watch::Receiver<Option<Live>>,
-    pub(crate) hold: Duration,
+    /// How long clients are held stands here, and may change.
+    pub(crate) specs: watch::Receiver<Arc<ForwardSpec>>,
     pub(crate) counters: Arc<Counters>,
     pub(crate) buffers: Arc<Buffers>,
     pub(crate) registry: Registry,
     /// Lossy when full: the next client says the same again.
     pub(crate) evidence: mpsc::Sender<Evidence>,
-    pub(crate) proof: Arc<LastProof>,
     pub(crate) clock: Clock,
     /// Rung when a counter changed that people see.
     pub(crate) changed: Arc<Notify>,
@@ -63,8 +77,8 @@ pub(crate) struct Service {
 
 /// Why a held client got no connection.
 enum Denied {
-    /// Nothing came in time.
-    Expired,
+    /// Nothing came within this time.
+    Expired(Duration),
     /// The target said no.
     Refused { generation: u64, problem: Problem },
     /// The forward was switched off.
@@ -85,7 +99,7 @@ impl Service {
         self.counters.total.fetch_add(1, Ordering::Relaxed);
         let served = async {
             match self.hold(&off).await {
-                Ok((live, connection)) => self.carry(&mut client, &lease, live, connection).await,
+                Ok(dialled) => self.carry(&mut client, &lease, dialled).await,
                 Err(denied) => self.deny(&client, address, denied),
             }
         };
@@ -95,21 +109,21 @@ impl Service {
         }
     }
 
-    async fn hold(&self, off: &CancellationToken) -> Result<(Live, Connection), Denied> {
+    async fn hold(&self, off: &CancellationToken) -> Result<Dialled, Denied> {
         let _held = self.count(&self.counters.held);
         if self.sessions.borrow().is_none() {
             self.tell(Evidence::Held);
         }
-        let deadline = Instant::now() + self.hold;
-        let dialled = timeout_at(deadline, self.dial());
+        let hold = self.specs.borrow().hold;
+        let dialled = timeout_at(Instant::now() + hold, self.dial());
         match off.run_until_cancelled(dialled).await {
             Some(Ok(dialled)) => dialled,
-            Some(Err(_)) => Err(Denied::Expired),
+            Some(Err(_)) => Err(Denied::Expired(hold)),
             None => Err(Denied::Off),
         }
     }
 
-    async fn dial(&self) -> Result<(Live, Connection), Denied> {
+    async fn dial(&self) -> Result<Dialled, Denied> {
         let mut sessions = self.sessions.clone();
         let mut pause = FIRST_PAUSE;
         loop {
@@ -122,18 +136,19 @@ impl Service {
             let successor = |next: &Option<Live>| {
                 next.as_ref().is_none_or(|next| next.generation != generation)
             };
-            let mut replaced = sessions.clone();
+            let user = live.users.token();
             let dialled = tokio::select! {
-                dialled = live.session.connect() => dialled,
-                _ = live.session.lost() => {
-                    let _ = sessions.wait_for(successor).await;
-                    continue;
-                }
+                dialled = live.session.connect() => Some(dialled),
+                _ = live.session.lost() => None,
                 // Nothing was sent yet: what does not answer is not waited for.
-                () = async { drop(replaced.wait_for(successor).await) } => continue,
+                _ = sessions.wait_for(successor) => continue,
+            };
+            let Some(dialled) = dialled else {
+                let _ = sessions.wait_for(successor).await;
+                continue;
             };
             match dialled {
-                Ok(connection) => return Ok((live, connection)),
+                Ok(connection) => return Ok(Dialled { live, connection, _user: user }),
                 Err(error) if error.verdict == Verdict::Refuse => {
                     return Err(Denied::Refused { generation, problem: error.problem });
                 }
@@ -148,18 +163,13 @@ impl Service {
         }
     }
 
-    async fn carry(
-        &self,
-        client: &mut TcpStream,
-        lease: &Lease,
-        live: Live,
-        mut connection: Connection,
-    ) {
+    async fn carry(&self, client: &mut TcpStream, lease: &Lease, dialled: Dialled) {
+        let Dialled { live, mut connection, _user } = dialled;
         lease.stand_on(live.lease);
         let _open = self.count(&self.counters.open);
         let generation = live.generation;
         let answered = || {
-            if self.proof.renew(self.clock.now()) {
+            if live.proof.renew(self.clock.now()) {
                 self.tell(Evidence::Answered { generation });
             }
         };
@@ -180,8 +190,8 @@ impl Service {
             Denied::Refused { generation, problem } => {
                 self.tell(Evidence::Refused { generation, problem });
             }
-            Denied::Expired => {
-                let seconds = self.hold.as_secs();
+            Denied::Expired(hold) => {
+                let seconds = hold.as_secs();
                 let problem = Problem::new(
                     Code::HoldExpired,
                     format!("Client `{address}` was held for `{seconds}` s and no session came"),

@@ -4,6 +4,7 @@
 //! snapshot and the events. It does no IO and waits for nothing but its channels.
 
 mod ahead;
+mod apply;
 pub(crate) mod board;
 mod ending;
 pub(crate) mod parts;
@@ -13,18 +14,19 @@ use crate::adapter::Adapter;
 use crate::handle::{Ask, Clock, EngineHandle, HISTORY, Request};
 use crate::registry::{Registry, Tasks};
 use crate::relay::Counters;
-use crate::supervisor::{Order, Report, Shared, Supervisor, Wish};
+use crate::supervisor::{ForwardId, Order, Report, Shared, Supervisor, Wish};
 pub use ahead::Memory;
 
 use ahead::{Ahead, Step};
+use apply::Applying;
 use board::Board;
 use ending::End;
 use localport_core::command::{Command, Done, Refusal, Selector};
-use localport_core::config::{Config, Target};
+use localport_core::config::{Config, ForwardSpec, Target};
 use localport_core::event::{Event, Kind};
 use localport_core::receipt::Receipt;
 use localport_core::shutdown::Input;
-use localport_core::snapshot::{Phase, Snapshot};
+use localport_core::snapshot::{ConfigView, Phase, Snapshot};
 use parts::{Drains, Wanted};
 use rest::Rest;
 use std::collections::{BTreeMap, VecDeque};
@@ -86,7 +88,7 @@ pub fn start(options: Options) -> EngineHandle {
     let (stopped, stopped_out) = watch::channel(None);
     let (wish, wished) = watch::channel(Wish::Run);
     let (asks, asks_in) = mpsc::channel(64);
-    let (rest, pulse) = Rest::new(options.config.forwards.len());
+    let (rest, pulse) = Rest::new();
     let shared = Arc::new(Shared {
         registry: options.registry.clone(),
         tasks: tasks.child("supervisors"),
@@ -99,7 +101,8 @@ pub fn start(options: Options) -> EngineHandle {
         wish: wished,
         pulse,
     });
-    let board = Board::new(&options.config, &options.searched, clock);
+    let view = ConfigView::of(&options.config, &options.searched, clock.now());
+    let board = Board::new(view, clock);
     let snapshot = watch::Sender::new(Arc::new(board.snapshot(clock.now())));
     let handle = EngineHandle {
         requests,
@@ -113,11 +116,13 @@ pub fn start(options: Options) -> EngineHandle {
         clock,
     };
     let mut engine = Engine {
-        adapters: [options.ssh.clone(), options.kube.clone()],
-        orders: Vec::with_capacity(options.config.forwards.len()),
-        targets: options.config.forwards.iter().map(|spec| spec.target.clone()).collect(),
+        adapters: [options.ssh, options.kube],
         registry: options.registry,
         supervisors: shared.tasks.clone(),
+        shared,
+        reports,
+        config: Config::default(),
+        applying: Applying::default(),
         board,
         events,
         history,
@@ -130,10 +135,7 @@ pub fn start(options: Options) -> EngineHandle {
         rest,
         clock,
     };
-    for spec in options.config.forwards {
-        engine.supervise(spec, &options.ssh, &options.kube, &shared, &reports);
-    }
-    drop(reports);
+    engine.begin_with(options.config);
     let inputs = Inputs {
         requests: requests_in,
         reports: reports_in,
@@ -160,10 +162,13 @@ struct Inputs {
 
 struct Engine {
     adapters: [Arc<dyn Adapter>; 2],
-    orders: Vec<mpsc::Sender<Order>>,
-    targets: Vec<Target>,
     registry: Registry,
     supervisors: Tasks,
+    shared: Arc<Shared>,
+    reports: mpsc::Sender<Report>,
+    /// The configuration in force.
+    config: Config,
+    applying: Applying,
     board: Board,
     events: broadcast::Sender<Arc<Event>>,
     history: Arc<Mutex<VecDeque<Arc<Event>>>>,
@@ -204,35 +209,46 @@ impl Stale {
 }
 
 impl Engine {
-    fn supervise(
-        &mut self,
-        spec: localport_core::config::ForwardSpec,
-        ssh: &Arc<dyn Adapter>,
-        kube: &Arc<dyn Adapter>,
-        shared: &Arc<Shared>,
-        reports: &mpsc::Sender<Report>,
-    ) {
-        let adapter = match spec.target {
-            Target::Ssh(_) => ssh.clone(),
-            Target::Kube(_) => kube.clone(),
-        };
+    /// Takes the first configuration on, before anything runs.
+    fn begin_with(&mut self, config: Config) {
+        let mut order = vec![];
+        for spec in &config.forwards {
+            let id = self.supervise(spec.clone());
+            order.push(id);
+            if !self.ahead.wanted(spec) {
+                self.drains.parts.switched_off(std::slice::from_ref(&spec.name));
+            } else if let Some(entry) = self.board.entry(id) {
+                entry.tell(Order::Start);
+            }
+        }
+        self.board.arrange(order);
+        self.config = config;
+    }
+
+    /// A supervisor for `spec`, switched off.
+    fn supervise(&mut self, spec: ForwardSpec) -> ForwardId {
         let (orders, orders_in) = mpsc::channel(ORDERS);
         let counters = Arc::new(Counters::default());
-        self.board.adopt(counters.clone());
-        let enabled = self.ahead.wanted(&spec);
-        let name = spec.name.clone();
-        let index = self.orders.len();
-        let (supervisor, inbox) =
-            Supervisor::new(index, spec, adapter, shared.clone(), reports.clone(), counters);
-        shared.tasks.spawn_to_end(format!("supervisor {name}"), supervisor.run(orders_in, inbox));
-        if !enabled {
-            self.drains.parts.switched_off(std::slice::from_ref(&name));
+        let id = self.board.identify();
+        let task = format!("supervisor {}", spec.name);
+        let (supervisor, inbox) = Supervisor::new(
+            id,
+            spec.clone(),
+            self.adapter(&spec.target),
+            self.shared.clone(),
+            self.reports.clone(),
+            counters.clone(),
+        );
+        self.supervisors.spawn_to_end(task, supervisor.run(orders_in, inbox));
+        self.board.adopt(id, spec, orders, counters);
+        id
+    }
+
+    fn adapter(&self, target: &Target) -> Arc<dyn Adapter> {
+        match target {
+            Target::Ssh(_) => self.adapters[0].clone(),
+            Target::Kube(_) => self.adapters[1].clone(),
         }
-        if enabled {
-            // The channel is fresh and empty.
-            let _ = orders.try_send(Order::Start);
-        }
-        self.orders.push(orders);
     }
 
     async fn run(mut self, mut inputs: Inputs, stopped: watch::Sender<Option<Receipt>>) {
@@ -247,7 +263,6 @@ impl Engine {
             let stage = self.end.wake_at.map(|at| self.clock.instant(at));
             let drain = self.drains.wake_at().map(|at| self.clock.instant(at));
             let watched = *inputs.watchers.borrow() > 0;
-            let reports = !inputs.reports.is_closed() || !inputs.reports.is_empty();
             tokio::select! {
                 biased;
                 step = self.ahead.next() => self.perform(step),
@@ -256,7 +271,9 @@ impl Engine {
                 () = until(drain) => self.drains_due(),
                 ended = self.end.work_ended() => self.worked(ended),
                 Some(request) = inputs.requests.recv() => self.answer(request),
-                _ = inputs.reports.recv_many(&mut batch, BATCH), if reports => self.take(&mut batch),
+                _ = inputs.reports.recv_many(&mut batch, BATCH) => self.take(&mut batch),
+                // After the reports: who is told that all has moved sees it, too.
+                moved = self.applying.moved() => self.applied(moved),
                 () = inputs.changed.notified() => self.stale.mark(COALESCE_COUNTERS),
                 _ = inputs.watchers.changed() => {}
                 _ = ticks.tick(), if watched => self.stale.mark(Duration::ZERO),
@@ -289,6 +306,8 @@ impl Engine {
             Request::Command(Command::Resume(selector), reply) => {
                 self.ask_part(Wanted::Resume(selector, reply));
             }
+            Request::Apply(ask) => self.ahead.after(vec![], Step::Apply(ask)),
+            Request::Config(view) => self.say(*view),
             Request::Command(Command::TrustHostKey(name), reply) => self.trust(&name, reply),
             Request::Command(command, reply) => {
                 self.obey(command, reply);
@@ -314,11 +333,11 @@ impl Engine {
     }
 
     fn accept(&self, command: &Command) -> Result<(Done, Vec<Ready>), Refusal> {
-        let (selector, order) = match command {
-            Command::Start(selector) => (selector, Order::Start),
-            Command::Stop(selector) => (selector, Order::Stop),
-            Command::Restart(selector) => (selector, Order::Restart),
-            Command::RetryNow(selector) => (selector, Order::RetryNow),
+        let (selector, order): (_, fn() -> Order) = match command {
+            Command::Start(selector) => (selector, || Order::Start),
+            Command::Stop(selector) => (selector, || Order::Stop),
+            Command::Restart(selector) => (selector, || Order::Restart),
+            Command::RetryNow(selector) => (selector, || Order::RetryNow),
             // All of these have their own way.
             Command::TrustHostKey(_)
             | Command::CancelQuit
@@ -329,17 +348,18 @@ impl Engine {
         };
         let reserved = self.reserve(selector)?;
         let forwards = reserved.forwards;
-        let orders = reserved.permits.into_values().map(|permit| (permit, order.clone()));
+        let orders = reserved.permits.into_values().map(|permit| (permit, order()));
         Ok((Done { forwards, message: None }, orders.collect()))
     }
 
     /// Asks all before any is told: a refused command has done nothing.
     fn reserve(&self, selector: &Selector) -> Result<Reserved, Refusal> {
-        let indices = self.board.select(selector)?;
+        let ids = self.board.select(selector)?;
         let mut reserved = Reserved::default();
-        for index in indices {
-            let name = self.board.name(index).to_owned();
-            match self.orders[index].clone().try_reserve_owned() {
+        for entry in ids.into_iter().filter_map(|id| self.board.entry(id)) {
+            let name = entry.spec.name.clone();
+            let Some(orders) = entry.orders.clone() else { continue };
+            match orders.try_reserve_owned() {
                 Ok(permit) => drop(reserved.permits.insert(name.clone(), permit)),
                 Err(TrySendError::Full(_)) => {
                     let sentence = format!("`{name}` is busy with earlier commands");
@@ -358,8 +378,7 @@ impl Engine {
         match step {
             Step::Obey { orders, done, reply } => {
                 if let Some((_, order)) = orders.first() {
-                    let order = order.clone();
-                    self.switched(&order, &done.forwards);
+                    self.switched(order, &done.forwards);
                 }
                 for (permit, order) in orders {
                     permit.send(order);
@@ -370,30 +389,31 @@ impl Engine {
             Step::Part(wish, reserved) => self.perform_part(wish, reserved),
             Step::Enter(stage, now) => self.begin(stage, now),
             Step::Resume => self.resume(),
+            Step::Apply(ask) => self.apply(*ask),
             Step::Say(text) => self.announce(None, Kind::Note { text }),
         }
     }
 
     /// Trusting asks the host again, so it runs beside the loop; the forward then retries.
     fn trust(&self, name: &str, reply: oneshot::Sender<Result<Done, Refusal>>) {
-        let index = match self.board.select(&Selector::Names(vec![name.to_owned()])) {
-            Ok(indices) if !indices.is_empty() => indices[0],
+        let id = match self.board.select(&Selector::Names(vec![name.to_owned()])) {
+            Ok(ids) if !ids.is_empty() => ids[0],
             Ok(_) => return,
             Err(refusal) => {
                 let _ = reply.send(Err(refusal));
                 return;
             }
         };
-        let adapter = match self.targets[index] {
-            Target::Ssh(_) => self.adapters[0].clone(),
-            Target::Kube(_) => self.adapters[1].clone(),
-        };
-        let (target, orders) = (self.targets[index].clone(), self.orders[index].clone());
+        let Some(entry) = self.board.entry(id) else { return };
+        let adapter = self.adapter(&entry.spec.target);
+        let (target, orders) = (entry.spec.target.clone(), entry.orders.clone());
         let name = name.to_owned();
         self.supervisors.spawn(format!("trust {name}"), async move {
             let answer = match adapter.trust(&target).await {
                 Ok(fingerprint) => {
-                    let _ = orders.send(Order::RetryNow).await;
+                    if let Some(orders) = orders {
+                        let _ = orders.send(Order::RetryNow).await;
+                    }
                     let message = Some(format!("the key `{fingerprint}` is trusted from now on"));
                     Ok(Done { forwards: vec![name], message })
                 }
@@ -406,18 +426,20 @@ impl Engine {
     fn take(&mut self, batch: &mut Vec<Report>) {
         for report in batch.drain(..) {
             match report {
-                Report::View { index, forward, drain } => {
-                    self.watch_drain(index, drain, &forward);
-                    self.board.show(index, *forward);
+                Report::View { id, forward, drain } => {
+                    self.watch_drain(id, drain, &forward);
+                    if self.board.show(id, *forward) {
+                        self.rest.quiet(id);
+                    }
                 }
-                Report::Quiet { index } => self.rest.quiet(index),
-                Report::Event { index, kind } => {
-                    let forward = Some(self.board.name(index).to_owned());
+                Report::Quiet { id } => self.rest.quiet(id),
+                Report::Event { id, kind } => {
+                    let forward = self.board.name(id).map(str::to_owned);
                     self.announce(forward, kind);
                 }
-                Report::Forced { index, clients } => {
+                Report::Forced { id, clients } => {
                     let plural = if clients == 1 { "" } else { "s" };
-                    let forward = self.board.name(index);
+                    let forward = self.board.name(id).unwrap_or("a forward that went");
                     tracing::info!(forward, "cut {clients} open connection{plural}");
                     let clients = u32::try_from(clients).unwrap_or(u32::MAX);
                     self.drains.parts.forced(forward, clients);

@@ -5,13 +5,14 @@
 use crate::engine::parts::Begun;
 use crate::registry::{Lease, LeaseInfo, Registry};
 use localport_core::command::{Command, Done, Drain, Refusal};
+use localport_core::config::{Config, Plan};
 use localport_core::event::Event;
 use localport_core::parts::PartReceipt;
 use localport_core::receipt::{Held, Receipt};
 use localport_core::release::Gone;
 use localport_core::resource::LeaseKind;
 use localport_core::shutdown::Reason;
-use localport_core::snapshot::Snapshot;
+use localport_core::snapshot::{ConfigView, Snapshot};
 use localport_core::time::Timestamp;
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -41,6 +42,15 @@ pub(crate) enum Request {
     Command(Command, oneshot::Sender<Result<Done, Refusal>>),
     Drain(Drain, oneshot::Sender<Result<Begun, Refusal>>),
     Fresh(oneshot::Sender<Arc<Snapshot>>),
+    Apply(Box<Apply>),
+    Config(Box<ConfigView>),
+}
+
+/// A configuration that is to be in force.
+pub(crate) struct Apply {
+    pub(crate) config: Config,
+    pub(crate) view: ConfigView,
+    pub(crate) reply: oneshot::Sender<Result<Plan, Refusal>>,
 }
 
 /// What is asked about the engine's end.
@@ -139,6 +149,26 @@ impl EngineHandle {
         }
         let Begun { done, over } = answer.await.unwrap_or(Err(Refusal::Quitting))?;
         Ok(Draining { done, over })
+    }
+
+    /// Moves what runs from the configuration in force to `config`, and waits until every
+    /// port has moved. Gives what changed.
+    ///
+    /// # Errors
+    /// The [`Refusal`] when the engine is ending or too busy; nothing moved then.
+    pub async fn apply(&self, config: Config, view: ConfigView) -> Result<Plan, Refusal> {
+        let (reply, answer) = oneshot::channel();
+        let apply = Box::new(Apply { config, view, reply });
+        if self.requests.send(Request::Apply(apply)).await.is_err() {
+            return Err(Refusal::Quitting);
+        }
+        answer.await.unwrap_or(Err(Refusal::Quitting))
+    }
+
+    /// Says what is known of the configuration's files while what runs stays as it is.
+    pub async fn say_config(&self, view: ConfigView) {
+        // An engine that has ended says nothing more.
+        let _ = self.requests.send(Request::Config(Box::new(view))).await;
     }
 
     /// Keeps the byte counters of the snapshot fresh, once a second, while it is held.

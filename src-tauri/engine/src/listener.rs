@@ -10,9 +10,11 @@ pub use owner::{Owner, owner_of};
 use crate::registry::{Lease, LeaseKind, Registry};
 use localport_core::problem::{Code, Problem};
 use socket2::{Domain, Protocol, SockRef, Socket, Type};
+use std::collections::BTreeMap;
 use std::fs::File;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::time::sleep;
@@ -23,9 +25,36 @@ const BACKLOG: i32 = 1024;
 const FIRST_PAUSE: Duration = Duration::from_millis(50);
 const LAST_PAUSE: Duration = Duration::from_millis(500);
 
+/// Bound sockets between two owners: what one forward gives up and another takes on is
+/// never closed, so that whoever connects meanwhile waits in its backlog.
+#[derive(Clone, Default)]
+pub(crate) struct Pool(Arc<Mutex<BTreeMap<SocketAddr, Arc<TcpListener>>>>);
+
+impl Pool {
+    /// Puts sockets in.
+    pub(crate) fn add(&self, sockets: Vec<Arc<TcpListener>>) {
+        let mut pool = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        for socket in sockets {
+            if let Ok(address) = socket.local_addr() {
+                pool.insert(address, socket);
+            }
+        }
+    }
+
+    /// Closes every socket but those on `wanted` addresses.
+    pub(crate) fn keep_only(&self, wanted: &[SocketAddr]) {
+        let mut pool = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        pool.retain(|address, _| wanted.contains(address));
+    }
+
+    fn take(&self, address: SocketAddr) -> Option<Arc<TcpListener>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).remove(&address)
+    }
+}
+
 /// A forward's local port, bound on every address it should answer on.
 pub struct Listener {
-    sockets: Vec<TcpListener>,
+    sockets: Vec<Arc<TcpListener>>,
     addresses: Vec<SocketAddr>,
     _lease: Lease,
 }
@@ -42,13 +71,28 @@ impl Listener {
         forward: &str,
         registry: &Registry,
     ) -> Result<Self, BindError> {
+        Self::bind_from(&Pool::default(), bind, port, forward, registry)
+    }
+
+    /// As [`Listener::bind`], with the sockets that `pool` has for these addresses.
+    pub(crate) fn bind_from(
+        pool: &Pool,
+        bind: &[IpAddr],
+        port: u16,
+        forward: &str,
+        registry: &Registry,
+    ) -> Result<Self, BindError> {
         let loopback = [IpAddr::V4(Ipv4Addr::LOCALHOST), IpAddr::V6(Ipv6Addr::LOCALHOST)];
         let wanted = if bind.is_empty() { &loopback[..] } else { bind };
         let mut sockets = Vec::with_capacity(wanted.len());
         for address in wanted {
             let address = SocketAddr::new(*address, port);
+            if let Some(socket) = pool.take(address) {
+                sockets.push(socket);
+                continue;
+            }
             match bind_one(address) {
-                Ok(socket) => sockets.push(socket),
+                Ok(socket) => sockets.push(Arc::new(socket)),
                 Err(error) if bind.is_empty() && address.is_ipv6() && lacks_ipv6(&error) => {}
                 Err(error) => return Err(BindError { address, error }),
             }
@@ -66,7 +110,7 @@ impl Listener {
     }
 
     /// The sockets, for one accepting task each, and the claim that must outlive them.
-    pub(crate) fn into_parts(self) -> (Vec<TcpListener>, Lease) {
+    pub(crate) fn into_parts(self) -> (Vec<Arc<TcpListener>>, Lease) {
         (self.sockets, self._lease)
     }
 }
@@ -94,13 +138,13 @@ impl BindError {
 
 /// Accepts on one socket for ever. An error of one accept never ends the listener.
 pub(crate) struct Acceptor {
-    socket: TcpListener,
+    socket: Arc<TcpListener>,
     spare: Option<File>,
     pause: Duration,
 }
 
 impl Acceptor {
-    pub(crate) fn new(socket: TcpListener) -> Self {
+    pub(crate) fn new(socket: Arc<TcpListener>) -> Self {
         Self { socket, spare: spare(), pause: FIRST_PAUSE }
     }
 

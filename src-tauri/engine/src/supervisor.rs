@@ -5,10 +5,11 @@
 
 mod attempt;
 mod port;
+mod respec;
 pub(crate) mod view;
 
 use crate::adapter::{Adapter, Route};
-use crate::client::{Evidence, LastProof, Live, Service};
+use crate::client::{Evidence, Live, Service};
 use crate::engine::rest::Pulse;
 use crate::handle::Clock;
 use crate::registry::{Registry, Tasks};
@@ -21,16 +22,20 @@ use localport_core::problem::Problem;
 use localport_core::snapshot::{Forward, TargetState};
 use localport_core::time::Timestamp;
 use port::{Limit, Port};
+pub(crate) use respec::{Respec, Vacated};
 use std::hash::{BuildHasher, Hasher, RandomState};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
-use tokio::sync::{Notify, Semaphore, mpsc, watch};
+use tokio::sync::{Notify, Semaphore, mpsc, oneshot, watch};
 use tokio::time::sleep_until;
 use tokio_util::sync::CancellationToken;
 
+/// A forward's identity in the life of an engine; names and places may change.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct ForwardId(pub(crate) u64);
+
 /// What is told to a supervisor.
-#[derive(Clone, Debug)]
 pub(crate) enum Order {
     Start,
     Stop,
@@ -41,6 +46,10 @@ pub(crate) enum Order {
     },
     Restart,
     RetryNow,
+    /// Give the bound sockets up.
+    Vacate(oneshot::Sender<Vacated>),
+    /// Become what the configuration says now.
+    Respec(Box<Respec>),
 }
 
 /// What the engine wants of all supervisors at once. A level, not an event: none can
@@ -59,20 +68,20 @@ pub(crate) enum Wish {
 pub(crate) enum Report {
     /// How the forward looks, and the last drain that it has obeyed.
     View {
-        index: usize,
+        id: ForwardId,
         forward: Box<Forward>,
         drain: u64,
     },
     Event {
-        index: usize,
+        id: ForwardId,
         kind: Kind,
     },
     Forced {
-        index: usize,
+        id: ForwardId,
         clients: usize,
     },
     Quiet {
-        index: usize,
+        id: ForwardId,
     },
 }
 
@@ -112,8 +121,10 @@ struct Facts {
 }
 
 pub(crate) struct Supervisor {
-    index: usize,
+    id: ForwardId,
     spec: ForwardSpec,
+    /// The same for those who serve it.
+    specs: watch::Sender<Arc<ForwardSpec>>,
     context: String,
     adapter: Arc<dyn Adapter>,
     shared: Arc<Shared>,
@@ -134,12 +145,11 @@ pub(crate) struct Supervisor {
     mending: Option<Mending>,
     news: mpsc::Sender<News>,
     evidence: mpsc::Sender<Evidence>,
-    proof: Arc<LastProof>,
 }
 
 impl Supervisor {
     pub(crate) fn new(
-        index: usize,
+        id: ForwardId,
         spec: ForwardSpec,
         adapter: Arc<dyn Adapter>,
         shared: Arc<Shared>,
@@ -150,7 +160,8 @@ impl Supervisor {
         let (evidence, evidence_in) = mpsc::channel(64);
         let port = Port::new(&spec, &shared);
         let supervisor = Self {
-            index,
+            id,
+            specs: watch::Sender::new(Arc::new(spec.clone())),
             context: view::context(&spec),
             adapter,
             reports,
@@ -168,7 +179,6 @@ impl Supervisor {
             mending: None,
             news,
             evidence,
-            proof: Arc::default(),
             spec,
             shared,
         };
@@ -216,6 +226,8 @@ impl Supervisor {
 
     async fn obey(&mut self, order: Order) {
         let input = match order {
+            Order::Vacate(reply) => return self.vacate(reply).await,
+            Order::Respec(respec) => return self.respec(*respec).await,
             Order::Start => Input::Start,
             Order::Stop => {
                 self.resume = false;
@@ -256,7 +268,7 @@ impl Supervisor {
         if now.asleep {
             // Told again when a wake in between went by unseen.
             self.apply(Input::Suspend).await;
-            self.tell(Report::Quiet { index: self.index }).await;
+            self.tell(Report::Quiet { id: self.id }).await;
         } else if now.wakes != before.wakes {
             self.apply(Input::Wake).await;
         } else if now.changes != before.changes {
@@ -304,7 +316,7 @@ impl Supervisor {
             }
             News::Drained { drain, forced } => {
                 if forced > 0 {
-                    self.tell(Report::Forced { index: self.index, clients: forced }).await;
+                    self.tell(Report::Forced { id: self.id, clients: forced }).await;
                 }
                 if self.port.is_drain(drain) {
                     self.apply(Input::Drained).await;
@@ -409,12 +421,11 @@ impl Supervisor {
         let service = Arc::new(Service {
             forward: self.spec.name.as_str().into(),
             sessions: self.sessions.subscribe(),
-            hold: self.spec.hold,
+            specs: self.specs.subscribe(),
             counters: self.counters.clone(),
             buffers: self.shared.buffers.clone(),
             registry: self.shared.registry.clone(),
             evidence: self.evidence.clone(),
-            proof: self.proof.clone(),
             clock: self.shared.clock,
             changed: self.shared.changed.clone(),
         });
@@ -458,12 +469,12 @@ impl Supervisor {
     }
 
     async fn announce(&self, kind: Kind) {
-        self.tell(Report::Event { index: self.index, kind }).await;
+        self.tell(Report::Event { id: self.id, kind }).await;
     }
 
     async fn report(&self) {
         let forward = Box::new(self.view());
-        self.tell(Report::View { index: self.index, forward, drain: self.part }).await;
+        self.tell(Report::View { id: self.id, forward, drain: self.part }).await;
     }
 
     async fn tell(&self, report: Report) {

@@ -194,19 +194,6 @@ impl Moves {
     }
 }
 
-/// Whether a forward is on: what a person switched stands above the file.
-#[must_use]
-pub fn wanted(enabled: bool, person: Option<bool>) -> bool {
-    person.unwrap_or(enabled)
-}
-
-/// What is left of a person's switch once the file says `enabled`: nothing when both
-/// agree, so that the file leads again.
-#[must_use]
-pub fn person(enabled: bool, switched: Option<bool>) -> Option<bool> {
-    switched.filter(|on| *on != enabled)
-}
-
 impl ForwardSpec {
     /// Every address that this forward listens on.
     #[must_use]

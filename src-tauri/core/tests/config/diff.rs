@@ -1,6 +1,5 @@
 //! The difference of two configurations: complete, minimal, and without secrets.
 
-use localport_core::config::diff::{person, wanted};
 use localport_core::config::{
     Config, DEFAULT_HOLD, ForwardSpec, Moves, RestartPolicy, Secret, SshTarget, Target, diff,
 };
@@ -160,13 +159,4 @@ fn s4_5_a_plan_never_shows_a_secret() {
     assert_eq!(plan.changed[0].moves.names(), ["session"]);
     let said = format!("{} {} {plan:?}", plan.lines().join("\n"), plan.show());
     assert!(!said.contains("planted"), "{said}");
-}
-
-/// S4.5: a person's switch stands above the file until both agree again.
-#[test]
-fn s4_5_a_persons_switch_stands_above_the_file() {
-    assert!(wanted(true, None) && !wanted(false, None));
-    assert!(!wanted(true, Some(false)) && wanted(false, Some(true)));
-    assert_eq!(person(true, Some(false)), Some(false));
-    assert_eq!(person(true, Some(true)), None);
 }

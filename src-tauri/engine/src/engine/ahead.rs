@@ -6,9 +6,10 @@
 
 use super::parts::Wanted;
 use super::{Ready, Reply, Reserved};
+use crate::handle::Apply;
 use crate::journal::{Ack, Journal, Trouble};
 use localport_core::command::{Command, Done};
-use localport_core::config::ForwardSpec;
+use localport_core::config::{Change, Config, ForwardSpec, Plan};
 use localport_core::journal::{Entry, Switches};
 use localport_core::shutdown::Stage;
 use localport_core::time::Timestamp;
@@ -39,6 +40,7 @@ pub(super) enum Step {
     Part(Wanted, Reserved),
     Enter(Stage, Timestamp),
     Resume,
+    Apply(Box<Apply>),
     Say(String),
 }
 
@@ -66,6 +68,31 @@ impl Ahead {
     pub(super) fn wanted(&mut self, spec: &ForwardSpec) -> bool {
         self.enabled.insert(spec.name.clone(), spec.enabled);
         self.memory.switches.wanted(&spec.name, spec.enabled)
+    }
+
+    /// Whether the forward `name` is to run, which its configuration says is `enabled`.
+    pub(super) fn is_wanted(&self, name: &str, enabled: bool) -> bool {
+        self.memory.switches.wanted(name, enabled)
+    }
+
+    /// `plan` is in force now: a switch goes with a forward that is renamed, and is
+    /// forgotten when the file says the same.
+    pub(super) fn configured(&mut self, plan: &Plan, config: &Config) {
+        let mut entries = vec![];
+        for Change { was, spec, .. } in plan.changed.iter().filter(|change| change.is_rename()) {
+            let Some(enabled) = self.enabled.remove(was) else { continue };
+            let on = self.memory.switches.wanted(was, enabled);
+            entries.extend(self.memory.switches.switch(was, enabled, enabled));
+            if on != enabled {
+                entries.extend(self.memory.switches.switch(&spec.name, on, enabled));
+            }
+        }
+        let configured = config.forwards.iter().map(|spec| (spec.name.as_str(), spec.enabled));
+        entries.extend(self.memory.switches.settle(configured.clone()));
+        self.enabled = configured.map(|(name, enabled)| (name.to_owned(), enabled)).collect();
+        for entry in entries {
+            self.put(entry);
+        }
     }
 
     pub(super) fn found(&mut self) -> Option<String> {

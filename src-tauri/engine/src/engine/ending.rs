@@ -209,7 +209,7 @@ impl Engine {
             Stage::CancelTasks => {
                 self.end.wish.send_replace(Wish::Cut);
                 // Without their orders the supervisors end as soon as they are drained.
-                self.orders.clear();
+                self.board.dismiss();
                 let (supervisors, adapters) = (self.supervisors.clone(), self.adapters.clone());
                 let (tasks, budget) = (self.end.tasks.clone(), self.end.budgets.cancel_tasks);
                 self.work(stage, async move {

@@ -6,7 +6,7 @@
 
 use super::ahead::Step;
 use super::{Engine, Reply, Reserved};
-use crate::supervisor::Order;
+use crate::supervisor::{ForwardId, Order};
 use localport_core::command::{Done, Drain, Refusal, Selector};
 use localport_core::event::Kind;
 use localport_core::parts::{PartReceipt, Parts, Tell};
@@ -125,17 +125,28 @@ impl Engine {
                 self.drains.parts.switched_off(names);
                 vec![]
             }
-            Order::RetryNow | Order::Drain { .. } => return,
+            Order::RetryNow | Order::Drain { .. } | Order::Vacate(_) | Order::Respec(_) => return,
         };
         self.follow(tell);
     }
 
+    /// A configuration came into force: what it removed or switched is no drain's any more.
+    pub(super) fn reconfigured(&mut self, gone: &[String], on: &[String], off: &[String]) {
+        let now = self.clock.now();
+        let mut tell: Vec<Tell> =
+            gone.iter().flat_map(|name| self.drains.parts.forget(name, now)).collect();
+        tell.extend(self.drains.parts.switched_on(on, now));
+        self.drains.parts.switched_off(off);
+        self.follow(tell);
+    }
+
     /// Passes what a forward shows to its drain; `number` is the last drain it obeyed.
-    pub(super) fn watch_drain(&mut self, index: usize, number: u64, forward: &Forward) {
+    pub(super) fn watch_drain(&mut self, id: ForwardId, number: u64, forward: &Forward) {
         let ended = forward.state == ForwardState::Stopped;
         let closed = forward.listener.state == ListenerState::Closed
             && (ended || forward.state == ForwardState::Stopping);
-        let (name, now) = (self.board.name(index), self.clock.now());
+        let now = self.clock.now();
+        let Some(name) = self.board.name(id) else { return };
         let tell = self.drains.parts.shown(name, number, closed, ended, now);
         self.follow(tell);
     }

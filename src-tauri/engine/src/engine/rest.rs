@@ -4,8 +4,10 @@
 //! all supervisors follow, the phase, and the events.
 
 use super::Engine;
+use crate::supervisor::ForwardId;
 use localport_core::event::Kind;
 use localport_core::snapshot::Phase;
+use std::collections::BTreeSet;
 use std::time::Duration;
 use tokio::sync::{oneshot, watch};
 use tokio::time::timeout;
@@ -28,27 +30,26 @@ pub(crate) struct Pulse {
 /// Who still has to go quiet, and who waits for it.
 pub(super) struct Rest {
     pulse: watch::Sender<Pulse>,
-    quiet: Vec<bool>,
+    /// Those who have not gone quiet yet.
+    restless: BTreeSet<ForwardId>,
     waiting: Vec<oneshot::Sender<()>>,
 }
 
 impl Rest {
-    /// Awake, with this many supervisors.
-    pub(super) fn new(supervisors: usize) -> (Self, watch::Receiver<Pulse>) {
+    /// Awake.
+    pub(super) fn new() -> (Self, watch::Receiver<Pulse>) {
         let (pulse, follow) = watch::channel(Pulse::default());
-        (Self { pulse, quiet: vec![false; supervisors], waiting: vec![] }, follow)
+        (Self { pulse, restless: BTreeSet::new(), waiting: vec![] }, follow)
     }
 
-    /// The supervisor has gone quiet.
-    pub(super) fn quiet(&mut self, index: usize) {
-        if let Some(quiet) = self.quiet.get_mut(index) {
-            *quiet = true;
-        }
+    /// The supervisor has gone quiet, or has gone.
+    pub(super) fn quiet(&mut self, id: ForwardId) {
+        self.restless.remove(&id);
         self.tell();
     }
 
     fn tell(&mut self) {
-        if self.quiet.iter().all(|quiet| *quiet) {
+        if self.restless.is_empty() {
             for waiting in self.waiting.drain(..) {
                 // Whoever asked may have gone.
                 let _ = waiting.send(());
@@ -61,7 +62,7 @@ impl Engine {
     pub(super) fn suspend(&mut self, quiet: oneshot::Sender<()>) {
         self.rest.waiting.push(quiet);
         if !self.rest.pulse.borrow().asleep {
-            self.rest.quiet.fill(false);
+            self.rest.restless = self.board.ids().collect();
             self.rest.pulse.send_modify(|pulse| pulse.asleep = true);
             self.show_rest();
         }

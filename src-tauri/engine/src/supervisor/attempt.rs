@@ -1,17 +1,19 @@
 //! Owns one attempt at a session: opening it, watching it, proving its target.
 
-use super::{News, Supervisor};
+use super::{News, Shared, Supervisor};
 use crate::adapter::{Adapter, Session, SessionScope};
 use crate::client::{LastProof, Live};
 use crate::handle::Clock;
 use crate::registry::{LeaseKind, Tasks};
-use localport_core::config::{ForwardSpec, Target};
+use localport_core::config::{ForwardSpec, HealthCheck, Target};
 use localport_core::event::Kind;
 use localport_core::problem::{Code, Problem};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::{Semaphore, mpsc, watch};
 use tokio::time::{Instant, sleep_until, timeout};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
 
 /// Time between proofs where the configuration has no `health_check`.
 pub(super) const PROBE_INTERVAL: Duration = Duration::from_secs(30);
@@ -32,6 +34,8 @@ const NOTES: usize = 32;
 pub(super) struct Attempt {
     tasks: Tasks,
     care: watch::Sender<Care>,
+    users: TaskTracker,
+    retired: CancellationToken,
 }
 
 /// How the session is to be treated.
@@ -52,16 +56,20 @@ impl Drop for Attempt {
 impl Attempt {
     pub(super) fn start(supervisor: &Supervisor, generation: u64) -> Self {
         let tasks = supervisor.shared.tasks.child(&supervisor.spec.name);
+        let (users, retired) = (TaskTracker::new(), CancellationToken::new());
         let (notes, mut notes_in) = mpsc::channel::<Kind>(NOTES);
-        let (reports, index) = (supervisor.reports.clone(), supervisor.index);
+        let (reports, id) = (supervisor.reports.clone(), supervisor.id);
         tasks.spawn("notes", async move {
             while let Some(kind) = notes_in.recv().await {
-                let _ = reports.send(super::Report::Event { index, kind }).await;
+                let _ = reports.send(super::Report::Event { id, kind }).await;
             }
         });
         let runner = Runner {
             generation,
             spec: supervisor.spec.clone(),
+            specs: supervisor.specs.subscribe(),
+            users: users.clone(),
+            retired: retired.clone(),
             adapter: supervisor.adapter.clone(),
             scope: SessionScope {
                 forward: supervisor.spec.name.clone(),
@@ -69,13 +77,23 @@ impl Attempt {
                 notes,
             },
             news: supervisor.news.clone(),
-            proof: supervisor.proof.clone(),
+            proof: Arc::default(),
             probes: supervisor.shared.probes.clone(),
             clock: supervisor.shared.clock,
         };
         let (care, cared) = watch::channel(Care::default());
         tasks.spawn("session", runner.run(cared));
-        Self { tasks, care }
+        Self { tasks, care, users, retired }
+    }
+
+    /// Keeps the session for the clients that it carries, and ends it with the last.
+    pub(super) fn retire(self, name: &str, shared: &Shared) {
+        self.retired.cancel();
+        let keeping = shared.tasks.child(name);
+        keeping.spawn("old session", async move {
+            self.users.close();
+            self.users.wait().await;
+        });
     }
 
     pub(super) fn care(&self, change: impl FnOnce(&mut Care)) {
@@ -112,6 +130,9 @@ impl Mending {
 struct Runner {
     generation: u64,
     spec: ForwardSpec,
+    specs: watch::Receiver<Arc<ForwardSpec>>,
+    users: TaskTracker,
+    retired: CancellationToken,
     adapter: Arc<dyn Adapter>,
     scope: SessionScope,
     news: mpsc::Sender<News>,
@@ -133,12 +154,22 @@ impl Runner {
         };
         let (name, owner) = (format!("session {generation}"), self.spec.name.as_str());
         let lease = self.scope.tasks.lease(LeaseKind::Session, name, owner, session.stands_on());
-        let live = Live { generation, session: session.clone(), lease: lease.id() };
+        let live = Live {
+            generation,
+            session: session.clone(),
+            lease: lease.id(),
+            users: self.users.clone(),
+            proof: self.proof.clone(),
+        };
         self.tell(News::Opened { generation, result: Ok(live) }).await;
         tokio::select! {
             problem = session.lost() => self.tell(News::Lost { generation, problem }).await,
             () = self.follow(&*session) => {}
             () = self.prove(&*session, care) => {}
+            () = self.retired.cancelled() => {
+                self.users.close();
+                self.users.wait().await;
+            }
         }
     }
 
@@ -151,25 +182,44 @@ impl Runner {
         }
     }
 
-    /// Proves the target again and again, until the session itself does not answer.
-    async fn prove(&self, session: &dyn Session, mut care: watch::Receiver<Care>) {
+    /// Proves the target as the forward's check says, from the start when that changes,
+    /// until the session itself does not answer.
+    async fn prove(&self, session: &dyn Session, care: watch::Receiver<Care>) {
+        let mut specs = self.specs.clone();
+        loop {
+            let check = specs.borrow_and_update().health_check.clone();
+            let other = |spec: &Arc<ForwardSpec>| spec.health_check != check;
+            tokio::select! {
+                () = self.prove_by(check.as_ref(), session, care.clone()) => return,
+                changed = specs.wait_for(other) => if changed.is_err() { return },
+            }
+        }
+    }
+
+    async fn prove_by(
+        &self,
+        check: Option<&HealthCheck>,
+        session: &dyn Session,
+        mut care: watch::Receiver<Care>,
+    ) {
+        let interval = interval(check);
         let mut doubts = care.borrow().doubts;
         let mut suspect = false;
         loop {
             let looked = tokio::select! {
-                looked = self.look(session, suspect) => looked,
+                looked = self.look(check, session, suspect) => looked,
                 // Nothing more is asked; whether the last answer comes is of no account.
                 () = asked(&mut care, |care| care.quiet || care.doubts != doubts) => Ok(true),
             };
             let pause = match looked {
-                Ok(true) => self.interval(),
-                Ok(false) => FAILING_INTERVAL.min(self.interval()),
+                Ok(true) => interval,
+                Ok(false) => FAILING_INTERVAL.min(interval),
                 Err(problem) => return self.end(session, suspect, problem).await,
             };
             let paused = care.clone();
             tokio::select! {
                 () = asked(&mut care, |care| !care.quiet && care.doubts != doubts) => {}
-                () = self.pause(pause, paused) => {}
+                () = self.pause(pause, interval, paused) => {}
             }
             let before = std::mem::replace(&mut doubts, care.borrow().doubts);
             suspect = doubts != before;
@@ -187,8 +237,7 @@ impl Runner {
     }
 
     /// Waits until the next look is due; for ever in a sleep.
-    async fn pause(&self, pause: Duration, mut care: watch::Receiver<Care>) {
-        let interval = self.interval();
+    async fn pause(&self, pause: Duration, interval: Duration, mut care: watch::Receiver<Care>) {
         // A tenth more or less, so that the probes of many forwards spread out.
         let mut next = Instant::now() + pause.mul_f64(0.9 + 0.2 * super::jitter());
         loop {
@@ -208,7 +257,12 @@ impl Runner {
 
     /// One round trip and one probe: whether the target is healthy, or why the session
     /// is as good as lost. A suspect is asked before all others and has less time.
-    async fn look(&self, session: &dyn Session, suspect: bool) -> Result<bool, Problem> {
+    async fn look(
+        &self,
+        check: Option<&HealthCheck>,
+        session: &dyn Session,
+        suspect: bool,
+    ) -> Result<bool, Problem> {
         let generation = self.generation;
         let patience = if suspect { SUSPECT_DEADLINE } else { PING_DEADLINE };
         let ping = async {
@@ -225,7 +279,7 @@ impl Runner {
             (self.probes.acquire().await.ok(), ping.await?)
         };
         self.tell(News::Pinged { generation, round_trip }).await;
-        let deadline = self.spec.health_check.as_ref().map_or(PROBE_DEADLINE, |c| c.timeout);
+        let deadline = check.map_or(PROBE_DEADLINE, |check| check.timeout);
         let result = match timeout(deadline, session.probe()).await {
             Ok(probed) => probed.map(|_| ()),
             Err(_) => Err(self.unanswered(deadline)),
@@ -260,10 +314,6 @@ impl Runner {
         )
     }
 
-    fn interval(&self) -> Duration {
-        interval(&self.spec)
-    }
-
     async fn tell(&self, news: News) {
         // A supervisor that is gone has cancelled this task as well.
         let _ = self.news.send(news).await;
@@ -278,7 +328,7 @@ async fn asked(care: &mut watch::Receiver<Care>, so: impl Fn(&Care) -> bool) {
     }
 }
 
-/// Time between proofs of this forward's target.
-pub(super) fn interval(spec: &ForwardSpec) -> Duration {
-    spec.health_check.as_ref().map_or(PROBE_INTERVAL, |check| check.interval)
+/// Time between proofs of a target.
+pub(super) fn interval(check: Option<&HealthCheck>) -> Duration {
+    check.map_or(PROBE_INTERVAL, |check| check.interval)
 }

@@ -2,7 +2,7 @@
 
 use super::{News, Shared, Wish};
 use crate::client::Service;
-use crate::listener::{Acceptor, BindError, Listener, keep_alive};
+use crate::listener::{Acceptor, BindError, Listener, Pool, keep_alive};
 use crate::registry::Tasks;
 use localport_core::config::ForwardSpec;
 use localport_core::event::Kind;
@@ -12,6 +12,7 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
+use tokio::net::TcpListener;
 use tokio::sync::mpsc;
 use tokio::task::spawn_blocking;
 use tokio::time::{Instant, sleep, sleep_until};
@@ -26,6 +27,10 @@ const NAMING: Duration = Duration::from_secs(15);
 pub(super) struct Port {
     wanted: Vec<SocketAddr>,
     state: PortState,
+    /// Bound sockets that another forward, or this one, gave up for the next bind.
+    offered: Pool,
+    /// Ends those who are held, on whichever listener they came.
+    off: CancellationToken,
     clients: Tasks,
     /// Number of the last drain; one that was called off is no longer the last.
     drains: u64,
@@ -64,19 +69,39 @@ impl Draining {
 
 enum PortState {
     Closed,
-    Bound { addresses: Vec<SocketAddr>, off: CancellationToken, accepting: Tasks },
+    Bound { addresses: Vec<SocketAddr>, sockets: Vec<Arc<TcpListener>>, accepting: Tasks },
     Conflict { problem: Problem, retry_at: Instant, named: Instant },
 }
 
 impl Port {
     pub(super) fn new(spec: &ForwardSpec, shared: &Shared) -> Self {
-        let first = spec.bind.first().copied().unwrap_or(IpAddr::V4(Ipv4Addr::LOCALHOST));
         Self {
-            wanted: vec![SocketAddr::new(first, spec.local_port)],
+            wanted: vec![shown(spec)],
             state: PortState::Closed,
+            offered: Pool::default(),
+            off: CancellationToken::new(),
             clients: shared.tasks.child(&spec.name),
             drains: 0,
             draining: None,
+        }
+    }
+
+    /// Takes the port of `spec` from the next bind on, with the sockets that `pool` has.
+    pub(super) fn aim(&mut self, spec: &ForwardSpec, pool: Pool) {
+        self.wanted = vec![shown(spec)];
+        self.offered = pool;
+    }
+
+    /// Stops accepting and gives the sockets up, bound as they are. Clients stay, the held
+    /// ones too.
+    pub(super) async fn vacate(&mut self) -> Vec<Arc<TcpListener>> {
+        match std::mem::replace(&mut self.state, PortState::Closed) {
+            PortState::Bound { sockets, accepting, .. } => {
+                accepting.cancel();
+                accepting.wait().await;
+                sockets
+            }
+            PortState::Closed | PortState::Conflict { .. } => vec![],
         }
     }
 
@@ -88,7 +113,9 @@ impl Port {
         shared: &Arc<Shared>,
     ) -> Option<Kind> {
         self.call_off(spec, shared);
-        match Listener::bind(&spec.bind, spec.local_port, &spec.name, &shared.registry) {
+        let pool = std::mem::take(&mut self.offered);
+        let (bind, port, name) = (&spec.bind, spec.local_port, &spec.name);
+        match Listener::bind_from(&pool, bind, port, name, &shared.registry) {
             Ok(listener) => {
                 let addresses = listener.addresses().to_vec();
                 let local = join(&addresses);
@@ -138,13 +165,15 @@ impl Port {
         spec: &ForwardSpec,
         shared: &Arc<Shared>,
     ) {
-        let off = CancellationToken::new();
+        if self.off.is_cancelled() {
+            self.off = CancellationToken::new();
+        }
         let accepting = shared.tasks.child(&spec.name);
         let (sockets, lease) = listener.into_parts();
         let lease = Arc::new(lease);
-        for socket in sockets {
-            let (service, off, clients) = (service.clone(), off.clone(), self.clients.clone());
-            let lease = lease.clone();
+        for socket in sockets.clone() {
+            let (service, off) = (service.clone(), self.off.clone());
+            let (clients, lease) = (self.clients.clone(), lease.clone());
             accepting.spawn("accept", async move {
                 let _lease = lease;
                 let mut acceptor = Acceptor::new(socket);
@@ -157,7 +186,7 @@ impl Port {
                 }
             });
         }
-        self.state = PortState::Bound { addresses, off, accepting };
+        self.state = PortState::Bound { addresses, sockets, accepting };
     }
 
     /// Resolves when a busy port is to be tried again; never while there is no conflict.
@@ -172,13 +201,13 @@ impl Port {
     /// cuts them with a reset and reports.
     pub(super) fn drain(&mut self, shared: &Arc<Shared>, limit: Limit, news: mpsc::Sender<News>) {
         let accepting = match std::mem::replace(&mut self.state, PortState::Closed) {
-            PortState::Bound { off, accepting, .. } => {
-                off.cancel();
+            PortState::Bound { accepting, .. } => {
                 accepting.cancel();
                 Some(accepting)
             }
             PortState::Closed | PortState::Conflict { .. } => None,
         };
+        self.off.cancel();
         self.drains += 1;
         let draining = Arc::new(Draining::default());
         self.draining = Some(draining.clone());
@@ -214,6 +243,10 @@ impl Port {
     /// Whether `drain` is the drain under way.
     pub(super) fn is_drain(&self, drain: u64) -> bool {
         self.drains == drain
+    }
+
+    pub(super) fn is_closed(&self) -> bool {
+        matches!(self.state, PortState::Closed)
     }
 
     pub(super) fn in_conflict(&self) -> bool {
@@ -276,6 +309,12 @@ async fn name(error: BindError, shared: &Arc<Shared>) -> Problem {
         let sentence = format!("The port cannot be bound, and asking why failed: {failed}");
         Problem::new(Code::Internal, sentence, "Restart LocalPort if the port is free")
     })
+}
+
+/// The address that stands for a forward while it is not bound.
+fn shown(spec: &ForwardSpec) -> SocketAddr {
+    let first = spec.bind.first().copied().unwrap_or(IpAddr::V4(Ipv4Addr::LOCALHOST));
+    SocketAddr::new(first, spec.local_port)
 }
 
 fn join(addresses: &[SocketAddr]) -> String {

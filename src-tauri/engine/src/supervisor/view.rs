@@ -60,7 +60,7 @@ impl Supervisor {
             Some((state, checked)) => (state, Some(checked)),
             None => (TargetState::Unknown, None),
         };
-        let fresh = attempt::interval(&self.spec) * 2;
+        let fresh = attempt::interval(self.spec.health_check.as_ref()) * 2;
         TargetFact { state, checked, fresh_until: checked.map(|at| at + fresh) }
     }
 }

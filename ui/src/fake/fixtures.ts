@@ -116,7 +116,7 @@ export function snapshot(forwards: Forward[], over: Partial<Snapshot> = {}, prob
     ending: null,
     forwards,
     contexts: contexts(forwards, problems),
-    config: { files: ["/home/me/.config/localport/config.yaml"], searched: SEARCHED, diagnostics: [] },
+    config: { files: ["/home/me/.config/localport/config.yaml"], searched: SEARCHED, diagnostics: [], applied: 0, pending: null },
     ...over,
   };
 }
@@ -181,8 +181,8 @@ function many(): Forward[] {
 }
 
 export const FIXTURES: Record<string, () => Snapshot> = {
-  empty: () => snapshot([], { config: { files: [], searched: SEARCHED, diagnostics: [] } }),
-  nothing: () => snapshot([], { config: { files: ["/home/me/.config/localport/config.yaml"], searched: SEARCHED, diagnostics: DIAGNOSTICS } }),
+  empty: () => snapshot([], { config: { files: [], searched: SEARCHED, diagnostics: [], applied: 0, pending: null } }),
+  nothing: () => snapshot([], { config: { files: ["/home/me/.config/localport/config.yaml"], searched: SEARCHED, diagnostics: DIAGNOSTICS, applied: 0, pending: null } }),
   five: () => snapshot(FIVE()),
   trouble: () => {
     const picture = snapshot(TROUBLE(), {}, { staging: STAGING });

@@ -248,8 +248,10 @@ fn snapshot() -> Value {
         ]),
         "ConfigView": object(&[
             ("files", list(text())), ("searched", list(text())),
-            ("diagnostics", list(reference("Diagnostic"))),
+            ("diagnostics", list(reference("Diagnostic"))), ("applied", count()),
+            ("pending", maybe(reference("Pending"))),
         ]),
+        "Pending": object(&[("why", text()), ("sentence", text()), ("hint", text())]),
         "Diagnostic": object(&[
             ("severity", text()), ("code", text()), ("file", text()), ("line", count()),
             ("column", count()), ("message", text()), ("hint", text()),

@@ -189,6 +189,6 @@ export const FIXTURES: Record<string, () => Snapshot> = {
     return { ...picture, config: { ...picture.config, diagnostics: DIAGNOSTICS } };
   },
   draining: () => snapshot(FIVE().map((each) => ({ ...each, state: "stopping" as const, listener: { state: "closed" as const, addresses: [] } })), { phase: "draining", ending: { stage: "complete_current", since: START, until: START + 7_000, open: 5, can_cancel: true } }),
-  starting: () => snapshot([], { phase: "starting", config: { files: [], searched: [], diagnostics: [] } }),
+  starting: () => snapshot([], { phase: "starting", config: { files: [], searched: [], diagnostics: [], applied: 0, pending: null } }),
   "500": () => snapshot(many()),
 };

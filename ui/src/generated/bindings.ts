@@ -62,9 +62,17 @@ files: Array<string>,
  */
 searched: Array<string>,
 /**
- * All problems, errors and warnings.
+ * All problems of the newest text, errors and warnings.
  */
-diagnostics: Array<Diagnostic>, };
+diagnostics: Array<Diagnostic>,
+/**
+ * When the configuration in force was applied.
+ */
+applied: Timestamp,
+/**
+ * The newest text, when it is not the one in force.
+ */
+pending: Pending | null, };
 
 /**
  * Clients of a forward.
@@ -253,7 +261,15 @@ took_ms: number,
 /**
  * Connections that were cut.
  */
-forced: number, } | { "kind": "resumed" } | { "kind": "state",
+forced: number, } | { "kind": "resumed" } | { "kind": "config_applied",
+/**
+ * What it amounts to, such as `1 added, 2 unchanged`.
+ */
+summary: string, } | { "kind": "config_pending",
+/**
+ * Why, and what goes on instead.
+ */
+sentence: string, } | { "kind": "state",
 /**
  * The state left.
  */
@@ -454,6 +470,28 @@ took_ms: number,
  * Why it ended.
  */
 because: Because, };
+
+/**
+ * A newer configuration that is not in force.
+ */
+export type Pending = {
+/**
+ * Why, for programs.
+ */
+why: PendingWhy,
+/**
+ * Why, and what goes on instead.
+ */
+sentence: string,
+/**
+ * What can be done.
+ */
+hint: string, };
+
+/**
+ * Why a newer configuration is not in force.
+ */
+export type PendingWhy = "invalid" | "empty" | "ending" | "refused";
 
 /**
  * Where the engine is in its life.

@@ -8,6 +8,7 @@ use localport_core::snapshot::{Forward, Snapshot};
 use localport_engine::adapter::Adapter;
 use localport_engine::adapter::kube::{KubeAdapter, Options as KubeOptions};
 use localport_engine::adapter::ssh::{SshAdapter, SshOptions};
+use localport_engine::deadline::Deadline;
 use localport_engine::engine::{self, Memory, Options};
 use localport_engine::handle::EngineHandle;
 use localport_engine::home::Home;
@@ -50,6 +51,7 @@ impl Engine {
             registry,
             // Longer than the 3 s for which a cluster's stream holds back a client's end.
             drain: Duration::from_secs(6),
+            deadline: Deadline::default(),
             memory: Memory::none(),
         });
         Self { handle, home: dir }

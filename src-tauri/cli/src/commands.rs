@@ -18,14 +18,19 @@ mod switch;
 use crate::args::{Arguments, Command};
 use crate::exit::{CommandError, Exit};
 use crate::output::Output;
+use localport_engine::deadline::Deadline;
 use localport_engine::home::Home;
 
 /// Does what the arguments ask for.
-pub(crate) async fn run(arguments: Arguments, output: &mut Output) -> Result<Exit, CommandError> {
+pub(crate) async fn run(
+    arguments: Arguments,
+    output: &mut Output,
+    deadline: Deadline,
+) -> Result<Exit, CommandError> {
     let home = Home::find()?;
     let files = arguments.global.config;
     match arguments.command {
-        Command::Run(run) => run::run(home, files, &run, output).await,
+        Command::Run(run) => run::run(home, files, &run, deadline, output).await,
         Command::Status(status) => status::run(&home, &status, output).await,
         Command::Start(selection) => switch::run(&home, "start", selection, output).await,
         Command::Stop(selection) => switch::run(&home, "stop", selection, output).await,

@@ -10,8 +10,10 @@ mod output;
 use args::Arguments;
 use clap::Parser;
 use exit::{CommandError, Exit};
+use localport_engine::deadline::Deadline;
 use localport_engine::verify::RUNTIME_THREAD;
 use output::Output;
+use std::io::{self, Write};
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -30,17 +32,37 @@ fn main() -> ExitCode {
             return if error.use_stderr() { Exit::Usage } else { Exit::Done }.into();
         }
     };
-    let mut output = Output::new(&arguments);
-    let result = run(arguments, &mut output);
-    exit::report(result, &mut output).into()
+    let output = Output::new(&arguments);
+    let deadline = Deadline::default();
+    let shared = deadline.clone();
+    let ended = deadline.run(move || {
+        let mut output = output;
+        let result = run(arguments, &mut output, shared);
+        exit::report(result, &mut output)
+    });
+    match ended {
+        Ok(Some(exit)) => exit.into(),
+        Ok(None) => {
+            let _ = writeln!(io::stderr(), "LocalPort did not end in time and is ended by force");
+            Exit::Forced.into()
+        }
+        Err(error) => {
+            let _ = writeln!(io::stderr(), "cannot start: {error}");
+            Exit::Failure.into()
+        }
+    }
 }
 
-fn run(arguments: Arguments, output: &mut Output) -> Result<Exit, CommandError> {
+fn run(
+    arguments: Arguments,
+    output: &mut Output,
+    deadline: Deadline,
+) -> Result<Exit, CommandError> {
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .thread_name(RUNTIME_THREAD)
         .enable_all()
         .build()?;
-    let result = runtime.block_on(commands::run(arguments, output));
+    let result = runtime.block_on(commands::run(arguments, output, deadline));
     runtime.shutdown_timeout(RUNTIME_END);
     result
 }

@@ -18,6 +18,7 @@ mod rule;
 mod scalars;
 mod service;
 mod show;
+mod shutdown;
 mod source;
 mod tree;
 mod values;

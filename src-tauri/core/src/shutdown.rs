@@ -123,6 +123,8 @@ pub struct Budgets {
     pub cancel_tasks: Duration,
     /// Budget of [`Stage::ForceCleanup`].
     pub force_cleanup: Duration,
+    /// Time for all stages together; none means the sum of theirs.
+    pub timeout: Option<Duration>,
 }
 
 impl Default for Budgets {
@@ -132,12 +134,22 @@ impl Default for Budgets {
             complete_current: Duration::from_secs(8),
             cancel_tasks: Duration::from_secs(15),
             force_cleanup: Duration::from_secs(5),
+            timeout: None,
         }
     }
 }
 
 impl Budgets {
-    fn of(&self, stage: Stage) -> Duration {
+    /// Time after which an end is over, whatever happens.
+    #[must_use]
+    pub fn total(&self) -> Duration {
+        let sum: Duration = Stage::ALL.into_iter().map(|stage| self.of(stage)).sum();
+        self.timeout.map_or(sum, |timeout| timeout.min(sum))
+    }
+
+    /// Time for `stage`.
+    #[must_use]
+    pub fn of(&self, stage: Stage) -> Duration {
         match stage {
             Stage::StopNewWork => self.stop_new_work,
             Stage::CompleteCurrent => self.complete_current,
@@ -240,8 +252,12 @@ pub enum Output {
 #[must_use]
 pub fn step(state: State, input: Input, budgets: &Budgets, now: Timestamp) -> (State, Vec<Output>) {
     match (state, input) {
-        (State::Running, Input::Ask) => enter(Stage::StopNewWork, None, vec![], budgets, now),
+        (State::Running, Input::Ask) => {
+            let deadline = budgets.timeout.map(|timeout| now + timeout);
+            enter(Stage::StopNewWork, deadline, vec![], budgets, now)
+        }
         (State::Running, Input::AskWithin(within)) => {
+            let within = budgets.timeout.map_or(within, |timeout| timeout.min(within));
             enter(Stage::StopNewWork, Some(now + within), vec![], budgets, now)
         }
         (State::Ending(ending), Input::Ask) => ending.pass(Because::Hurried, budgets, now),
@@ -388,6 +404,23 @@ mod tests {
         let State::Ended { passed } = state else { panic!("not ended: {state:?}") };
         let took: Vec<u64> = passed.iter().map(|stage| stage.took_ms / 1000).collect();
         assert_eq!(took, [2, 8, 15, 5]);
+    }
+
+    /// S8.2: the configuration bounds the whole end, cutting and cleaning included.
+    #[test]
+    fn s8_2_a_timeout_bounds_the_whole_end() {
+        let budgets = Budgets { timeout: Some(seconds(6)), ..Budgets::default() };
+        assert_eq!((budgets.total(), Budgets::default().total()), (seconds(6), seconds(30)));
+        for ask in [Input::Ask, Input::AskWithin(seconds(60))] {
+            let (mut state, _) = step(State::Running, ask, &budgets, T0);
+            let mut ends = vec![];
+            while let State::Ending(ending) = &state {
+                let until = ending.until;
+                ends.push(until.since(T0).as_secs());
+                state = step(state, Input::Due, &budgets, until).0;
+            }
+            assert_eq!(ends, [2, 5, 6, 6]);
+        }
     }
 
     /// S8.2: a logout during a quit leaves time to cut and to clean.

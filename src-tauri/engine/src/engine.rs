@@ -11,6 +11,7 @@ pub(crate) mod parts;
 pub(crate) mod rest;
 
 use crate::adapter::Adapter;
+use crate::deadline::Deadline;
 use crate::handle::{Ask, Clock, EngineHandle, HISTORY, Request};
 use crate::registry::{Registry, Tasks};
 use crate::relay::Counters;
@@ -25,7 +26,7 @@ use localport_core::command::{Command, Done, Refusal, Selector};
 use localport_core::config::{Config, ForwardSpec, Target};
 use localport_core::event::{Event, Kind};
 use localport_core::receipt::Receipt;
-use localport_core::shutdown::Input;
+use localport_core::shutdown::{Budgets, Input};
 use localport_core::snapshot::{ConfigView, Phase, Snapshot};
 use parts::{Drains, Wanted};
 use rest::Rest;
@@ -37,8 +38,6 @@ use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::{Notify, Semaphore, broadcast, mpsc, oneshot, watch};
 use tokio::time::{Instant, interval, sleep_until};
 
-/// Time open connections get when the engine quits.
-pub const DRAIN: Duration = Duration::from_secs(8);
 /// Snapshots are at least this far apart, so that a thousand changes cost one.
 const COALESCE: Duration = Duration::from_millis(20);
 /// The same for counters, which may change thousands of times a second.
@@ -70,6 +69,8 @@ pub struct Options {
     pub registry: Registry,
     /// How long open connections may finish when a forward or the engine stops.
     pub drain: Duration,
+    /// Told when an end begins, for those who wait for the process.
+    pub deadline: Deadline,
     /// What outlives the engine.
     pub memory: Memory,
 }
@@ -101,6 +102,7 @@ pub fn start(options: Options) -> EngineHandle {
         wish: wished,
         pulse,
     });
+    let budgets = Budgets { complete_current: options.drain, ..options.config.shutdown };
     let view = ConfigView::of(&options.config, &options.searched, clock.now());
     let board = Board::new(view, clock);
     let snapshot = watch::Sender::new(Arc::new(board.snapshot(clock.now())));
@@ -111,6 +113,8 @@ pub fn start(options: Options) -> EngineHandle {
         history: history.clone(),
         watchers: Arc::new(watch::Sender::new(0)),
         asks,
+        deadline: options.deadline.clone(),
+        limit: budgets.total(),
         stopped: stopped_out,
         registry: options.registry.clone(),
         clock,
@@ -128,7 +132,7 @@ pub fn start(options: Options) -> EngineHandle {
         history,
         snapshot,
         stale: Stale::default(),
-        end: End::new(options.drain, wish, tasks.clone()),
+        end: End::new(budgets, wish, tasks.clone(), options.deadline.clone()),
         ahead: Ahead::new(options.memory),
         drains: Drains::default(),
         drain: options.drain,

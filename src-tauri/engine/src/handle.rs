@@ -2,6 +2,7 @@
 //!
 //! Tray, window, control API and command line all use this and nothing else.
 
+use crate::deadline::Deadline;
 use crate::engine::parts::Begun;
 use crate::registry::{Lease, LeaseInfo, Registry};
 use localport_core::command::{Command, Done, Drain, Refusal};
@@ -35,6 +36,8 @@ pub struct EngineHandle {
     pub(crate) stopped: watch::Receiver<Option<Receipt>>,
     pub(crate) registry: Registry,
     pub(crate) clock: Clock,
+    pub(crate) deadline: Deadline,
+    pub(crate) limit: Duration,
 }
 
 /// What reaches the engine's loop.
@@ -181,11 +184,13 @@ impl EngineHandle {
     /// Begins the end: listeners close, open connections get their time, everything is
     /// released. Asking twice is asking once.
     pub fn quit(&self, reason: Reason) {
+        self.deadline.within(self.limit);
         self.ask(Ask::Quit(reason));
     }
 
     /// Begins the end, or shortens one that has begun: all is to be over `within` this time.
     pub fn quit_within(&self, reason: Reason, within: Duration) {
+        self.deadline.within(within.min(self.limit));
         self.ask(Ask::QuitWithin(reason, within));
     }
 

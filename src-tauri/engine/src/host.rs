@@ -16,6 +16,7 @@ pub use lock::{Owner, Role};
 use crate::adapter::kube::install_tls_provider;
 use crate::adapter::ssh::SshOptions;
 use crate::control::{self, Control};
+use crate::deadline::Deadline;
 use crate::engine::{self, HOST, Options};
 use crate::handle::EngineHandle;
 use crate::home::Home;
@@ -51,7 +52,10 @@ pub struct HostOptions {
     /// How SSH is reached.
     pub ssh: SshOptions,
     /// How long open connections may finish at the end.
-    pub drain: Duration,
+    /// As the configuration says when there is none.
+    pub drain: Option<Duration>,
+    /// Told when an end begins, for those who wait for the process.
+    pub deadline: Deadline,
     /// Where the journal lies; none means a file in `home`.
     pub journal: Option<Box<dyn Medium>>,
 }
@@ -66,7 +70,8 @@ impl HostOptions {
             role,
             logs: None,
             ssh: adapters::ssh_options(),
-            drain: engine::DRAIN,
+            drain: None,
+            deadline: Deadline::default(),
             journal: None,
         }
     }
@@ -123,13 +128,15 @@ pub async fn start(options: HostOptions) -> Result<RunningHost, HostError> {
     let ssh = adapters::ssh(&registry, &home, journal.clone(), options.ssh);
     let kube = adapters::kube(&registry);
     let expected = Expected::of(&loaded.config, &memory.switches);
+    let drain = options.drain.unwrap_or(loaded.config.shutdown.complete_current);
     let engine = engine::start(Options {
         config: loaded.config,
         searched: loaded.searched,
         ssh,
         kube,
         registry: registry.clone(),
-        drain: options.drain,
+        drain,
+        deadline: options.deadline,
         memory,
     });
 

@@ -5,6 +5,7 @@
 pub mod adapter;
 mod client;
 pub mod control;
+pub mod deadline;
 pub mod engine;
 pub mod handle;
 pub mod home;

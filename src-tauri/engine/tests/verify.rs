@@ -19,6 +19,7 @@ use std::path::Path;
 use std::process::{Child, Command};
 use std::sync::mpsc;
 use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
 
 const CHECKS: [&str; 5] = ["descriptors", "sockets", "children", "threads", "files"];
 
@@ -121,6 +122,7 @@ fn s3_3_a_planted_leak_of_each_kind_is_named_in_the_receipt() {
         }
 
         shared(&home, &other).await;
+        a_hundred_times(&home).await;
     });
 }
 
@@ -145,6 +147,29 @@ fn plant(what: &str, home: &Home, other: &Path) -> (Leak, String) {
             (Box::new(Left(dir.clone())), dir.display().to_string())
         }
     }
+}
+
+/// S1.4, S2.3: a hundred starts and stops in one process leave no descriptor, thread or
+/// task more than the first.
+async fn a_hundred_times(home: &Home) {
+    let count = |what: &str| fs::read_dir(format!("/proc/self/{what}")).unwrap().count();
+    let tasks = || tokio::runtime::Handle::current().metrics().num_alive_tasks();
+    let mut first = None;
+    for round in 0..100 {
+        let receipt = end_with(home, Role::Headless, Vec::new).await;
+        assert_eq!(unexplained(&receipt), [], "round {round}");
+        let now = count("fd");
+        assert!(*first.get_or_insert(now) >= now, "round {round}: {first:?}, now {now:?}");
+        // A task that has just ended is counted until its worker has cleared it away.
+        let end = Instant::now() + Duration::from_secs(10);
+        while tasks() > 0 {
+            assert!(Instant::now() < end, "round {round}: {} tasks", tasks());
+            tokio::task::yield_now().await;
+        }
+    }
+    // Threads for blocking work come with the work and go when they have none.
+    let workers = tokio::runtime::Handle::current().metrics().num_workers();
+    assert!(count("task") <= workers + 20, "{} threads", count("task"));
 }
 
 async fn shared(home: &Home, other: &Path) {

@@ -6,9 +6,10 @@ use localport_tests::sshd::Sshd;
 use rustix::process::Signal;
 use serde_json::{Value, json};
 use std::fs;
-use std::io::{Read, Write};
+use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
-use std::time::Instant;
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
 
 #[test]
 fn a_host_says_what_runs_where_and_serves_until_it_is_told_to_end() {
@@ -238,4 +239,31 @@ fn a_hangup_without_a_terminal_is_not_the_end() {
     host.signal(Signal::HUP);
     host.complaint_with("HUP");
     assert_eq!(sandbox.run(["status"]).code, Some(0));
+}
+
+/// S2.1: neither tasks that never yield, on every thread of the runtime, nor blocking
+/// work that never ends keep a process alive past its deadline.
+#[test]
+fn s2_1_nothing_keeps_a_process_alive_past_its_deadline() {
+    // A second, what a host may need after it, and time for a machine that is busy.
+    let limit = Duration::from_secs(1 + 3 + 4);
+    for (what, code) in [("nothing", 0), ("blocking", 0), ("tasks", 3)] {
+        let sandbox = Sandbox::new();
+        let mut process = Command::new(env!("CARGO_BIN_EXE_stuck"))
+            .arg(what)
+            .env("LOCALPORT_HOME", sandbox.path().join("lp"))
+            .current_dir(sandbox.path())
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut line = String::new();
+        BufReader::new(process.stdout.take().unwrap()).read_line(&mut line).unwrap();
+        assert_eq!(line, "started\n", "{what}");
+        let asked = Instant::now();
+        process.stdin.take().unwrap().write_all(b"end\n").unwrap();
+        let status = process.wait().unwrap();
+        assert_eq!(status.code(), Some(code), "{what}");
+        assert!(asked.elapsed() < limit, "{what}: {:?}", asked.elapsed());
+    }
 }

@@ -12,6 +12,7 @@ use localport_core::config::Severity;
 use localport_core::lifecycle::{LifecycleEvent, QuitSource};
 use localport_core::resource::LeaseKind;
 use localport_core::snapshot::{ConfigView, Forward, Phase, Snapshot};
+use localport_engine::deadline::Deadline;
 use localport_engine::handle::EngineHandle;
 use localport_engine::home::Home;
 use localport_engine::host::{self, HostError, HostOptions, Owner, Role, RunningHost};
@@ -32,6 +33,7 @@ pub(crate) async fn run(
     home: Home,
     config_files: Vec<PathBuf>,
     wanted: &args::Run,
+    deadline: Deadline,
     output: &mut Output,
 ) -> Result<Exit, CommandError> {
     // Watched from here on, so that a signal during the start ends it in order.
@@ -40,8 +42,12 @@ pub(crate) async fn run(
     let _ = timeout(SETTLE, watch.settled()).await;
     home.create()?;
     let logs = open_logs(&home, wanted, output)?;
-    let options =
-        HostOptions { config_files, logs: Some(logs), ..HostOptions::new(home, Role::Headless) };
+    let options = HostOptions {
+        config_files,
+        logs: Some(logs),
+        deadline,
+        ..HostOptions::new(home, Role::Headless)
+    };
     let host = match host::start(options).await {
         Ok(host) => host,
         Err(HostError::AlreadyRunning(owner)) => return already_running(&owner, output),

@@ -9,6 +9,7 @@ use super::cx::{Cx, shown};
 use super::fields::{Fields, Read, Value};
 use super::restart::RestartPart;
 use super::service;
+use super::shutdown::ShutdownPart;
 use super::tree::{Kind, Place};
 use super::{Config, Env, Origin, Rule, Source, yaml};
 use std::collections::BTreeMap;
@@ -38,12 +39,16 @@ pub fn load(sources: &[Source], env: &dyn Env) -> Config {
     let mut defaults = Defaults::default();
     let mut cluster = ClusterPart::default();
     let mut contexts = BTreeMap::new();
+    let mut shutdown = ShutdownPart::default();
     let mut entries = Vec::new();
     for source in 0..sources.len() {
         let Some(mut top) = open(&mut cx, source) else { continue };
         read_defaults(&mut cx, &mut top, &mut defaults, &mut cluster);
         read_contexts(&mut cx, &mut top, &mut contexts);
         read_services(&mut cx, &mut top, &defaults, &mut entries);
+        if let Some(daemon) = top.map(&mut cx, "daemon") {
+            shutdown = ShutdownPart::read(&mut cx, daemon).over(&shutdown);
+        }
         ignore_known(&mut cx, &mut top);
         top.finish(
             &mut cx,
@@ -65,6 +70,7 @@ pub fn load(sources: &[Source], env: &dyn Env) -> Config {
         forwards,
         cluster_health: cluster.clone().build(),
         cluster_contexts: contexts.into_iter().map(|(name, part)| (name, part.build())).collect(),
+        shutdown: shutdown.build(),
         diagnostics: cx.finish(),
     }
 }
@@ -172,6 +178,6 @@ fn read_services(cx: &mut Cx<'_>, top: &mut Fields, defaults: &Defaults, entries
 /// Settings of other releases and of later ones, which must not look like slips.
 fn ignore_known(cx: &mut Cx<'_>, top: &mut Fields) {
     let why = "is accepted, but has no effect";
-    top.ignored(cx, &["daemon", "logging"], why, "Remove it, or leave it for other releases");
+    top.ignored(cx, &["logging"], why, "Remove it, or leave it for other releases");
     top.accept(|key| key.starts_with("x-") || key.starts_with('_') || key.starts_with('.'));
 }

@@ -1,6 +1,7 @@
 //! Owns the typed configuration: what the engine is told to do.
 
 use super::Diagnostic;
+use crate::shutdown::Budgets;
 use std::collections::BTreeMap;
 use std::fmt;
 use std::net::IpAddr;
@@ -21,6 +22,8 @@ pub struct Config {
     pub cluster_health: ClusterHealth,
     /// `cluster_contexts`: overrides of `cluster_health` by context.
     pub cluster_contexts: BTreeMap<String, ClusterHealth>,
+    /// `daemon.shutdown`: how long the stages of an end may take.
+    pub shutdown: Budgets,
     /// Everything wrong or doubtful, in the order of file, line and column.
     pub diagnostics: Vec<Diagnostic>,
 }

@@ -31,6 +31,7 @@ impl Config {
                 .map(|(name, health)| (escape(name), json!({ "cluster_health": cluster(health) })));
             top.insert("cluster_contexts".to_owned(), Value::Object(contexts.collect()));
         }
+        top.extend(self.shutdown.show().map(|daemon| ("daemon".to_owned(), daemon)));
         let services = self.forwards.iter().map(service).collect();
         top.insert("services".to_owned(), Value::Array(services));
         Value::Object(top)
@@ -196,7 +197,7 @@ fn object<const N: usize>(pairs: [(&str, Option<Value>); N]) -> Value {
     Value::Object(there.collect())
 }
 
-fn seconds(duration: Duration) -> Value {
+pub(super) fn seconds(duration: Duration) -> Value {
     if duration.subsec_nanos() == 0 {
         json!(duration.as_secs())
     } else {

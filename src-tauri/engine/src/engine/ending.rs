@@ -6,6 +6,7 @@
 use super::ahead::Step;
 use super::{ENGINE, Engine, HOST};
 use crate::adapter::Adapter;
+use crate::deadline::Deadline;
 use crate::handle::Ask;
 use crate::registry::Tasks;
 use crate::supervisor::Wish;
@@ -32,15 +33,22 @@ pub(super) struct End {
     tasks: Tasks,
     pub(super) wake_at: Option<Timestamp>,
     begun: Option<Timestamp>,
+    deadline: Deadline,
     reasons: Vec<Reason>,
     work: Option<(Stage, JoinHandle<()>)>,
 }
 
 impl End {
-    pub(super) fn new(complete_current: Duration, wish: watch::Sender<Wish>, tasks: Tasks) -> Self {
+    pub(super) fn new(
+        budgets: Budgets,
+        wish: watch::Sender<Wish>,
+        tasks: Tasks,
+        deadline: Deadline,
+    ) -> Self {
         Self {
             state: State::Running,
-            budgets: Budgets { complete_current, ..Budgets::default() },
+            budgets,
+            deadline,
             wish,
             tasks,
             wake_at: None,
@@ -243,6 +251,7 @@ impl Engine {
     pub(super) fn resume(&mut self) {
         self.end.wake_at = None;
         self.end.begun = None;
+        self.end.deadline.lift();
         self.registry.forget_release();
         self.end.reasons.clear();
         self.end.wish.send_replace(Wish::Run);

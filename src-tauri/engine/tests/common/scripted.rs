@@ -11,6 +11,7 @@ use localport_core::snapshot::{Forward, Snapshot};
 use localport_engine::adapter::{
     Adapter, ConnectError, Connection, Route, Session, SessionScope, Verdict,
 };
+use localport_engine::deadline::Deadline;
 use localport_engine::engine::{self, Memory, Options};
 use localport_engine::handle::EngineHandle;
 use localport_engine::registry::Registry;
@@ -317,6 +318,7 @@ pub fn engine_of(
         kube: Arc::new(kube.clone()),
         registry: Registry::default(),
         drain,
+        deadline: Deadline::default(),
         memory: Memory::none(),
     })
 }

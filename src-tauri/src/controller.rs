@@ -69,7 +69,12 @@ impl<S: Surface> Controller<S> {
                 Some(()) = window(&mut inputs.windows) => self.surface.open_window(),
                 changed = self.snapshot.changed(), if !self.due => match changed {
                     Ok(()) => self.due = true,
-                    Err(_) => return self.show(),
+                    Err(_) => {
+                        if let Some(watch) = inputs.lifecycle.take() {
+                            watch.until_exit();
+                        }
+                        return self.show();
+                    }
                 },
                 () = sleep_until(wake.unwrap_or_else(Instant::now)), if wake.is_some() => self.show(),
             }

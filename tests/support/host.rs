@@ -145,6 +145,17 @@ impl Sandbox {
         Running::new(self.command().args(arguments))
     }
 
+    /// Starts the binary with what `prepare` changes, and leaves it running.
+    pub fn spawn_with<S: AsRef<OsStr>>(
+        &self,
+        arguments: impl IntoIterator<Item = S>,
+        prepare: impl FnOnce(&mut Command),
+    ) -> Running {
+        let mut command = self.command();
+        prepare(command.args(arguments));
+        Running::new(&mut command)
+    }
+
     /// Starts a headless host and waits until it serves.
     pub fn host(&self) -> Running {
         self.host_and_found().0

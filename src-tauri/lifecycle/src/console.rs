@@ -17,6 +17,9 @@ impl Sources {
         Ok(Self { interrupt: ctrl_c()?, stop: ctrl_break()?, close: ctrl_close()? })
     }
 
+    /// tokio leaves its handler in place as it is.
+    pub(crate) fn until_exit(self) {}
+
     pub(crate) async fn next(&mut self) -> LifecycleEvent {
         let source = tokio::select! {
             Some(()) = self.interrupt.recv() => QuitSource::Terminal,

@@ -89,6 +89,13 @@ impl Watch {
         self.services.inhibits()
     }
 
+    /// Ends the watch of a process that is about to exit: from here on a signal changes
+    /// nothing, so that the last one of many cannot take the exit code away. Everything
+    /// but the signals is given back.
+    pub fn until_exit(self) {
+        self.asked.until_exit();
+    }
+
     /// The next event. Dropping the future loses none. A burst of one signal may
     /// arrive as one event.
     pub async fn next(&mut self) -> Notice {

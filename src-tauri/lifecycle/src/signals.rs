@@ -12,7 +12,7 @@ pub(crate) struct Sources {
     terminate: Option<Signal>,
     hangup: Option<Signal>,
     had_terminal: bool,
-    _handlers: Vec<Borrowed>,
+    handlers: Vec<Borrowed>,
 }
 
 impl Sources {
@@ -21,7 +21,7 @@ impl Sources {
         let interrupt = listen(SignalKind::interrupt(), &mut handlers)?;
         let terminate = listen(SignalKind::terminate(), &mut handlers)?;
         let hangup = listen(SignalKind::hangup(), &mut handlers)?;
-        Ok(Self { interrupt, terminate, hangup, had_terminal: has_terminal(), _handlers: handlers })
+        Ok(Self { interrupt, terminate, hangup, had_terminal: has_terminal(), handlers })
     }
 
     pub(crate) async fn next(&mut self) -> LifecycleEvent {
@@ -36,6 +36,16 @@ impl Sources {
             }
         };
         LifecycleEvent::QuitRequested { source }
+    }
+}
+
+impl Sources {
+    /// Leaves the handlers in place.
+    pub(crate) fn until_exit(self) {
+        for handler in self.handlers {
+            // What it borrowed is this process's, which ends.
+            std::mem::forget(handler);
+        }
     }
 }
 

@@ -25,6 +25,7 @@ pub const TEST: &[&str] = &[
     "dbus",
     "dbus-x11",
     "fonts-dejavu-core",
+    "iproute2",
     "procps",
     "python3-venv",
     "webkit2gtk-driver",

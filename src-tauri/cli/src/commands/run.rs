@@ -180,6 +180,7 @@ async fn serve(
         }
     };
     drop(session);
+    watch.until_exit();
     if output.json() {
         output.record(&json!({ "stopped": stopped }))?;
     } else {

@@ -29,6 +29,7 @@ impl Bus {
             .args(["--session", "--nofork", "--print-address"])
             .arg(format!("--address=unix:path={}/bus", dir.path().display()))
             .stdout(Stdio::piped())
+            .stderr(Stdio::null())
             .spawn()
             .expect("dbus-daemon (package dbus) is installed");
         let said = tokio::process::ChildStdout::from_std(daemon.stdout.take().unwrap()).unwrap();

@@ -14,3 +14,5 @@ mod recovery;
 mod stream;
 #[path = "kube/targets.rs"]
 mod targets;
+#[path = "kube/tunnels.rs"]
+mod tunnels;

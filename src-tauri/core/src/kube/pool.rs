@@ -19,9 +19,9 @@ pub struct PoolLimits {
 
 impl Default for PoolLimits {
     /// 16 share; a node keeps a goroutine per stream and a tunnel 200 of them at most;
-    /// 16 tunnels and 2 being opened, so that a burst costs no burst of handshakes.
+    /// 16 tunnels and one being opened, so that a burst costs no burst of handshakes.
     fn default() -> Self {
-        Self { share: 16, streams: 200, tunnels: 16, opening: 2 }
+        Self { share: 16, streams: 200, tunnels: 16, opening: 1 }
     }
 }
 

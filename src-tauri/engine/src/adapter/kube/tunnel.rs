@@ -21,6 +21,9 @@ use tokio::time::timeout;
 /// first bytes leave together.
 const UNPROVED_WAIT: Duration = Duration::from_millis(100);
 
+/// Wait for a tunnel: two ways that upgrade and carry nothing, and a request.
+const ACQUIRE_LIMIT: Duration = Duration::from_secs(20);
+
 /// Tunnels tried for one connection, when one after the other breaks.
 const TUNNELS_TRIED: usize = 3;
 
@@ -47,7 +50,7 @@ impl TunnelPath {
         let pool = self.cluster.pool(endpoint);
         *self.pool.lock().unwrap_or_else(PoisonError::into_inner) = Some(pool.clone());
         for _ in 0..TUNNELS_TRIED {
-            let acquired = timeout(REQUEST_LIMIT, pool.acquire(endpoint, care)).await;
+            let acquired = timeout(ACQUIRE_LIMIT, pool.acquire(endpoint, care)).await;
             let lease = match acquired.map_err(|_| Fault::Timeout)? {
                 Ok(lease) => lease,
                 Err(Stop::NoTunnel) => return self.connect_v4(endpoint, care).await,

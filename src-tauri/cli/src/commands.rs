@@ -4,6 +4,7 @@ mod config;
 mod demo;
 mod drain;
 mod events;
+mod live;
 mod logs;
 mod metrics;
 mod quit;

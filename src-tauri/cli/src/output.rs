@@ -44,6 +44,11 @@ impl Output {
         self.colour_of_errors
     }
 
+    /// Whether people see standard output and standard error on a terminal.
+    pub(crate) fn sees_terminal(&self) -> bool {
+        !self.json && io::stdout().is_terminal() && io::stderr().is_terminal()
+    }
+
     /// Prints a line of the result.
     pub(crate) fn line(&mut self, text: impl AsRef<str>) -> io::Result<()> {
         let mut stdout = io::stdout().lock();

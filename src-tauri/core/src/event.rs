@@ -1,6 +1,7 @@
 //! Owns what happened: the history beside the snapshot.
 
 use crate::problem::Problem;
+use crate::progress::Left;
 use crate::shutdown::Stage;
 use crate::snapshot::{ForwardState, Phase};
 use crate::time::Timestamp;
@@ -36,6 +37,10 @@ pub enum Kind {
     Stage {
         /// The stage entered.
         stage: Stage,
+        /// What was left then, by kind.
+        left: Vec<Left>,
+        /// How many things had to be forced before.
+        forced: u32,
     },
     /// The engine's end was called off; everything listens again.
     EndCancelled,
@@ -125,7 +130,15 @@ impl Kind {
     pub fn line(&self) -> String {
         match self {
             Kind::Phase { phase } => format!("engine is {}", phase.as_str()),
-            Kind::Stage { stage } => format!("ending: {}", stage.as_str()),
+            Kind::Stage { stage, left, .. } => {
+                let left = left.iter().map(|left| format!("{} {}", left.count, left.kind.as_str()));
+                let left: Vec<String> = left.collect();
+                let stage = stage.as_str();
+                match left.as_slice() {
+                    [] => format!("ending: {stage}"),
+                    left => format!("ending: {stage}; left: {}", left.join(", ")),
+                }
+            }
             Kind::EndCancelled => "the end was called off; everything listens again".to_owned(),
             Kind::Woke { slept_ms: Some(slept) } => {
                 format!("the machine woke up after {} s", slept / 1000)

@@ -20,6 +20,7 @@ pub mod lifecycle;
 pub mod metrics;
 pub mod parts;
 pub mod problem;
+pub mod progress;
 pub mod receipt;
 pub mod regression;
 pub mod release;

@@ -5,6 +5,8 @@
 
 use crate::config::{Config, Diagnostic};
 use crate::problem::Problem;
+use crate::progress::Left;
+use crate::receipt::Held;
 use crate::shutdown::Stage;
 use crate::time::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -168,6 +170,14 @@ pub struct Ending {
     pub open: u32,
     /// Whether the end can still be called off.
     pub can_cancel: bool,
+    /// What is left, by kind.
+    pub left: Vec<Left>,
+    /// The first of what is left, by name.
+    pub first: Vec<Held>,
+    /// How many more there are behind the first.
+    pub more: u32,
+    /// How many things had to be forced so far.
+    pub forced: u32,
 }
 
 /// Where the configuration came from and what is wrong with it.

@@ -474,7 +474,7 @@ impl Engine {
     fn publish(&mut self) {
         self.stale.clear();
         let mut snapshot = self.board.snapshot(self.clock.now());
-        snapshot.ending = self.end.view(&snapshot);
+        snapshot.ending = self.end.view(&snapshot, &self.registry);
         self.drains.mark(&mut snapshot);
         self.snapshot.send_if_modified(|shown| {
             let same = Snapshot { at: shown.at, ..snapshot.clone() } == **shown;

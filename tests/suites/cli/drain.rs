@@ -161,3 +161,43 @@ fn s8_3_drain_takes_names_tags_and_contexts() {
         assert!(said.err.contains(words), "{said:?}");
     }
 }
+
+/// S10.2: `quit --wait` shows the stages as they pass; without a terminal there is no
+/// escape code, and with `--json` every line is one piece of news.
+#[test]
+fn s10_2_quit_shows_the_stages_as_they_pass() {
+    for json in [false, true] {
+        let sshd = Sshd::start();
+        let (port, _go) = sender();
+        let sandbox = Sandbox::behind(&sshd, &[("files", port)]);
+        let host = sandbox.host();
+        let status = sandbox.until("it serves", |status| word(status, 0) == "serving");
+        let mut open = client(status["forwards"][0]["local"].as_str().unwrap());
+        open.read_exact(&mut [0; 1024]).unwrap();
+        let mut arguments = vec!["quit", "--wait"];
+        arguments.extend(json.then_some("--json"));
+        let mut quit = sandbox.spawn(arguments);
+        let line = quit.complaint_with("complete_current");
+        if json {
+            let progress: Value = serde_json::from_str(&line).unwrap();
+            assert_eq!(keys(&progress), set(&["phase", "sentence", "ending", "drains"]));
+            let ending = &progress["ending"];
+            let expected =
+                ["stage", "left_ms", "can_cancel", "open", "left", "first", "more", "forced"];
+            assert_eq!(keys(ending), set(&expected));
+            assert_eq!((&ending["open"], &ending["can_cancel"]), (&json!(1), &json!(true)));
+            assert_eq!(ending["first"][0]["owner"], "files", "{ending}");
+            assert!(ending["left_ms"].as_u64().unwrap() <= 8_000, "{ending}");
+        }
+        drop(open);
+        let said = quit.end();
+        assert_eq!(said.code, Some(0), "{said:?}");
+        assert!(!said.err.contains('\x1b') && !said.out.contains('\x1b'), "{said:?}");
+        if json {
+            assert_eq!(said.json()["stopped"]["forced"], json!([]));
+        } else {
+            assert!(said.out.starts_with("LocalPort ended in"), "{said:?}");
+        }
+        assert_eq!(host.end().code, Some(0));
+    }
+}

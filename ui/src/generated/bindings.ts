@@ -1,11 +1,6 @@
 // Written from the Rust types by tests/suites/bindings.rs. Do not edit.
 
 /**
- * Why a stage ended.
- */
-export type Because = "done" | "hurried" | "expired" | { "failed": string };
-
-/**
  * Bytes carried.
  */
 export type Bytes = {
@@ -17,27 +12,6 @@ up: number,
  * From the target to clients.
  */
 down: number, };
-
-/**
- * One comparison of the operating system's view with the registry and the start.
- */
-export type Check = {
-/**
- * What was counted: `descriptors`, `sockets`, `children`, `threads`, `files`.
- */
-what: string,
-/**
- * How many there were at the start.
- */
-start: number,
-/**
- * How many there are at the end.
- */
-end: number,
-/**
- * What nothing accounts for, by name.
- */
-unexplained: Array<string>, };
 
 /**
  * Stable names of every problem. The text form is what JSON carries.
@@ -62,17 +36,9 @@ files: Array<string>,
  */
 searched: Array<string>,
 /**
- * All problems of the newest text, errors and warnings.
+ * All problems, errors and warnings.
  */
-diagnostics: Array<Diagnostic>,
-/**
- * When the configuration in force was applied.
- */
-applied: Timestamp,
-/**
- * The newest text, when it is not the one in force.
- */
-pending: Pending | null, };
+diagnostics: Array<Diagnostic>, };
 
 /**
  * Clients of a forward.
@@ -216,7 +182,23 @@ open: number,
 /**
  * Whether the end can still be called off.
  */
-can_cancel: boolean, };
+can_cancel: boolean,
+/**
+ * What is left, by kind.
+ */
+left: Array<Left>,
+/**
+ * The first of what is left, by name.
+ */
+first: Array<Held>,
+/**
+ * How many more there are behind the first.
+ */
+more: number,
+/**
+ * How many things had to be forced so far.
+ */
+forced: number, };
 
 /**
  * One thing that happened.
@@ -241,7 +223,15 @@ phase: Phase, } | { "kind": "stage",
 /**
  * The stage entered.
  */
-stage: Stage, } | { "kind": "end_cancelled" } | { "kind": "woke",
+stage: Stage,
+/**
+ * What was left then, by kind.
+ */
+left: Array<Left>,
+/**
+ * How many things had to be forced before.
+ */
+forced: number, } | { "kind": "end_cancelled" } | { "kind": "woke",
 /**
  * How long it slept, in milliseconds, where that is known.
  */
@@ -261,15 +251,7 @@ took_ms: number,
 /**
  * Connections that were cut.
  */
-forced: number, } | { "kind": "resumed" } | { "kind": "config_applied",
-/**
- * What it amounts to, such as `1 added, 2 unchanged`.
- */
-summary: string, } | { "kind": "config_pending",
-/**
- * Why, and what goes on instead.
- */
-sentence: string, } | { "kind": "state",
+forced: number, } | { "kind": "resumed" } | { "kind": "state",
 /**
  * The state left.
  */
@@ -437,6 +419,19 @@ owner: string, };
 export type LeaseKind = "listener" | "connection" | "session" | "tunnel" | "child" | "watch" | "task" | "file" | "lock" | "bus-name" | "inhibitor";
 
 /**
+ * What is left of one kind.
+ */
+export type Left = {
+/**
+ * Which kind.
+ */
+kind: LeaseKind,
+/**
+ * How many.
+ */
+count: number, };
+
+/**
  * First fact: the local port.
  */
 export type ListenerFact = {
@@ -453,45 +448,6 @@ addresses: Array<string>, };
  * First fact: the local port.
  */
 export type ListenerState = "closed" | "listening" | "conflict";
-
-/**
- * A stage that is over.
- */
-export type Passed = {
-/**
- * Which.
- */
-stage: Stage,
-/**
- * How long it took, in milliseconds.
- */
-took_ms: number,
-/**
- * Why it ended.
- */
-because: Because, };
-
-/**
- * A newer configuration that is not in force.
- */
-export type Pending = {
-/**
- * Why, for programs.
- */
-why: PendingWhy,
-/**
- * Why, and what goes on instead.
- */
-sentence: string,
-/**
- * What can be done.
- */
-hint: string, };
-
-/**
- * Why a newer configuration is not in force.
- */
-export type PendingWhy = "invalid" | "empty" | "ending" | "refused";
 
 /**
  * Where the engine is in its life.
@@ -514,11 +470,6 @@ sentence: string,
  * What the person can do about it.
  */
 hint: string, };
-
-/**
- * Who or what asked for the end.
- */
-export type Reason = "person" | "api" | "terminate" | "hangup" | "logout" | "system_shutdown" | "failure";
 
 /**
  * Why a command was not carried out.
@@ -550,23 +501,6 @@ nearest: string | null, } | { "error": "quitting" } | { "error": "not_now",
 sentence: string, };
 
 /**
- * Leases of one kind that were released in good order.
- */
-export type Released = {
-/**
- * Which kind.
- */
-kind: LeaseKind,
-/**
- * How many.
- */
-count: number,
-/**
- * How long the last of them took from the beginning of the end, in milliseconds.
- */
-took_ms: number, };
-
-/**
  * Which forwards a command is about.
  */
 export type Selector = "all" | { "names": Array<string> } | { "tag": string } | { "context": string };
@@ -575,92 +509,6 @@ export type Selector = "all" | { "names": Array<string> } | { "tag": string } | 
  * How bad it is.
  */
 export type Severity = "error" | "warning";
-
-/**
- * One shutdown of the history.
- */
-export type Shutdown = {
-/**
- * Its number; they rise, and none is given twice.
- */
-id: number,
-/**
- * How many forwards the engine had.
- */
-forwards: number,
-/**
- * The engine's version.
- */
-version: string,
-/**
- * The engine's process.
- */
-pid: number,
-/**
- * Who or what asked, first first; a later one is here when it shortened the end.
- */
-reasons: Array<Reason>,
-/**
- * When the end began.
- */
-began: Timestamp,
-/**
- * How long it took, in milliseconds.
- */
-took_ms: number,
-/**
- * The stages it went through.
- */
-stages: Array<Passed>,
-/**
- * What was released in good order, by kind.
- */
-released: Array<Released>,
-/**
- * What had to be forced.
- */
-forced: Array<Held>,
-/**
- * What is still held.
- */
-left: Array<Held>,
-/**
- * The three that took longest, slowest first.
- */
-slowest: Array<Slow>,
-/**
- * Panics and errors on the way; none of them stopped the rest.
- */
-faults: Array<string>,
-/**
- * What the operating system says.
- */
-checks: Array<Check>,
-/**
- * What a person may want to know besides, such as that it took longer than usual.
- */
-remarks: Array<string>, };
-
-/**
- * One thing and how long its release took.
- */
-export type Slow = {
-/**
- * From the beginning of the end until it was released, in milliseconds.
- */
-took_ms: number,
-/**
- * What kind.
- */
-kind: LeaseKind,
-/**
- * Its human name.
- */
-name: string,
-/**
- * Whose it is: a forward's name, or the room's.
- */
-owner: string, };
 
 /**
  * Everything there is to know at one moment.
@@ -756,7 +604,7 @@ export type TunnelFact = {
  */
 state: TunnelState,
 /**
- * The way it takes: `ssh-mux`, `ssh-socks`, `spdy-ws`, `spdy`, `v4`.
+ * The way it takes: `ssh-mux`, `ssh-socks`, `v4-ws`.
  */
 path: string | null,
 /**

@@ -1,5 +1,6 @@
 //! Owns `drain`: forwards that are let go empty, and how that went.
 
+use super::live::{self, Live};
 use super::switch::selector;
 use crate::args;
 use crate::exit::{CommandError, Exit};
@@ -19,7 +20,13 @@ pub(crate) async fn run(
     let body = json!({
         "selector": selector(wanted.selection), "within_ms": within_ms, "wait": wanted.wait,
     });
-    let answer: Drained = Client::new(home).post("/v1/drain", &body).await?;
+    let client = Client::new(home);
+    let asked = client.post("/v1/drain", &body);
+    let answer: Drained = if wanted.wait {
+        live::follow(&client, asked, &mut Live::new(output)).await?
+    } else {
+        asked.await?
+    };
     if output.json() {
         output.value(&answer)?;
     } else {

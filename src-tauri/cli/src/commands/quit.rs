@@ -1,5 +1,6 @@
 //! Owns `quit`: the end of a running host.
 
+use super::live::{self, Live};
 use crate::args::Quit;
 use crate::exit::{CommandError, Exit};
 use crate::output::Output;
@@ -26,12 +27,26 @@ pub(crate) async fn run(
         return Ok(Exit::Done);
     }
     let body = json!({ "wait": quit.wait });
-    let answer: Quitting = Client::new(home).post("/v1/quit", &body).await?;
+    let client = Client::new(home);
+    let asked = client.post("/v1/quit", &body);
+    let answer: Quitting = if quit.wait {
+        live::follow(&client, asked, &mut Live::new(output)).await?
+    } else {
+        asked.await?
+    };
     if output.json() {
         output.value(&answer)?;
     } else {
         match &answer.stopped {
-            None => output.line("LocalPort is quitting")?,
+            None => {
+                output.line("LocalPort is quitting")?;
+                if output.sees_terminal() {
+                    output.note(
+                        "  `localport quit --wait` shows how it goes, \
+                         `localport quit --cancel` calls it off",
+                    );
+                }
+            }
             Some(stopped) => output.line(sentence(stopped))?,
         }
     }

@@ -2,6 +2,7 @@
 //!
 //! Receives lifecycle events, emits a calm start, a word at the end, and an exit code.
 
+use super::live::Live;
 use super::quit;
 use crate::args;
 use crate::exit::{CommandError, Exit};
@@ -10,8 +11,10 @@ use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
 use localport_core::config::Severity;
 use localport_core::lifecycle::{LifecycleEvent, QuitSource};
+use localport_core::progress::Progress;
 use localport_core::resource::LeaseKind;
 use localport_core::snapshot::{ConfigView, Forward, Phase, Snapshot};
+use localport_core::time::Timestamp;
 use localport_engine::deadline::Deadline;
 use localport_engine::handle::EngineHandle;
 use localport_engine::home::Home;
@@ -21,7 +24,7 @@ use localport_lifecycle::{Done, Notice, Watch};
 use serde_json::json;
 use std::path::PathBuf;
 use std::time::Duration;
-use tokio::time::timeout;
+use tokio::time::{Instant, sleep_until, timeout};
 
 /// Time the system's services have to answer at the start; it goes on without them.
 const SETTLE: Duration = Duration::from_millis(300);
@@ -153,9 +156,21 @@ async fn serve(
     // What the system waits for; let go of when everything is released.
     let mut session: Vec<Done> = vec![];
     let mut naps = FuturesUnordered::new();
+    let mut live = Live::new(output);
+    let mut snapshots = engine.snapshot();
     let stopped = loop {
+        let tick = live.tick;
         tokio::select! {
             stopped = &mut ending => break stopped,
+            // Elsewhere than on a terminal the log says it.
+            Ok(()) = snapshots.changed(), if live.is_rewritten() => {
+                let snapshot = snapshots.borrow_and_update().clone();
+                if snapshot.ending.is_none() {
+                    live.end();
+                }
+                live.show(&own_end(&snapshot, engine.clock().now()));
+            }
+            () = sleep_until(tick.unwrap_or_else(Instant::now)), if tick.is_some() => live.count(),
             Some(()) = naps.next(), if !naps.is_empty() => {}
             Notice { event, done } = watch.next() => match event {
                 LifecycleEvent::QuitRequested { source } => {
@@ -181,12 +196,18 @@ async fn serve(
     };
     drop(session);
     watch.until_exit();
+    live.end();
     if output.json() {
         output.record(&json!({ "stopped": stopped }))?;
     } else {
         output.note(quit::sentence(&stopped));
     }
     Ok(quit::exit(&stopped))
+}
+
+/// The end alone: who drains a part follows it where it was asked for.
+fn own_end(snapshot: &Snapshot, now: Timestamp) -> Progress {
+    Progress { drains: vec![], ..Progress::of(snapshot, now) }
 }
 
 /// Makes the engine quiet, then lets the machine sleep.

@@ -211,6 +211,10 @@ fn s10_2_the_stage_under_way() {
         until: NOW,
         open: 1,
         can_cancel: true,
+        left: vec![],
+        first: vec![],
+        more: 0,
+        forced: 0,
     });
     let page = page(&Facts { snapshot: &snapshot, now: NOW, leases: &[], history: None });
     assert_eq!(value(&page, "localport_ending", &[("stage", "complete_current")]), Some(1.0));

@@ -100,6 +100,14 @@ impl Client {
         self.stream(path, "text/event-stream").await
     }
 
+    /// Follows how an end or a drain comes along.
+    ///
+    /// # Errors
+    /// When no host runs, or it gives no stream.
+    pub async fn progress(&self) -> Result<Lines, ClientError> {
+        self.events("/v1/progress").await
+    }
+
     /// Reads the lines at `path` as they come.
     ///
     /// # Errors

@@ -222,7 +222,22 @@ fn snapshot() -> Value {
         ]),
         "Ending": object(&[
             ("stage", text()), ("since", count()), ("until", count()), ("open", count()),
-            ("can_cancel", flag()),
+            ("can_cancel", flag()), ("left", list(reference("Left"))),
+            ("first", list(reference("Held"))), ("more", count()), ("forced", count()),
+        ]),
+        "Left": object(&[("kind", text()), ("count", count())]),
+        "Progress": object(&[
+            ("phase", text()), ("sentence", maybe(text())),
+            ("ending", maybe(reference("EndingProgress"))),
+            ("drains", list(reference("DrainProgress"))),
+        ]),
+        "EndingProgress": object(&[
+            ("stage", text()), ("left_ms", count()), ("can_cancel", flag()), ("open", count()),
+            ("left", list(reference("Left"))), ("first", list(reference("Held"))),
+            ("more", count()), ("forced", count()),
+        ]),
+        "DrainProgress": object(&[
+            ("forward", text()), ("stage", text()), ("left_ms", count()), ("open", count()),
         ]),
         "Forward": object(&[
             ("name", text()), ("technology", text()), ("context", text()),

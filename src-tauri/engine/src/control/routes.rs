@@ -74,6 +74,15 @@ pub(super) const ROUTES: &[Route] = &[
             "How everything stands, with ages instead of times; as an event stream, again and again.",
         )
     },
+    Route {
+        streams: SSE,
+        ..get(
+            "/v1/progress",
+            "Progress",
+            handler!(streams::progress),
+            "How far an end and the drains of parts have come; as an event stream, whenever that changes.",
+        )
+    },
     get(
         "/v1/status/{name}",
         "ForwardStatus",

@@ -9,6 +9,7 @@ use bytes::Bytes;
 use futures_util::stream;
 use hyper::StatusCode;
 use localport_core::event::Event;
+use localport_core::progress::Progress;
 use localport_core::snapshot::Snapshot;
 use serde::Serialize;
 use serde_json::json;
@@ -190,6 +191,70 @@ impl StatusFeed {
         // Neither a time-out nor the engine's end is an error: the status is said again.
         let _ = tokio::time::timeout(STATUS_TICK - STATUS_PAUSE, self.snapshot.changed()).await;
     }
+}
+
+/// `GET /v1/progress`.
+pub(super) async fn progress(shared: Arc<Shared>, call: Call) -> Answer {
+    let engine = &shared.api.engine;
+    if !call.accepts(SSE) {
+        let snapshot = engine.fresh().await;
+        return Ok(answer::json(&Progress::of(&snapshot, engine.clock().now())));
+    }
+    let place = place(&shared)?;
+    let snapshot = engine.snapshot();
+    let feed = ProgressFeed { snapshot, said: None, over: false, shared, _place: place };
+    Ok(answer::stream(SSE, stream::unfold(feed, ProgressFeed::next)))
+}
+
+/// One client that follows an end or a drain.
+struct ProgressFeed {
+    shared: Arc<Shared>,
+    snapshot: watch::Receiver<Arc<Snapshot>>,
+    said: Option<Progress>,
+    over: bool,
+    _place: OwnedSemaphorePermit,
+}
+
+impl ProgressFeed {
+    async fn next(mut self) -> Option<(Bytes, Self)> {
+        let ending = self.shared.ending.clone();
+        while !self.over {
+            if self.said.is_some() {
+                tokio::select! {
+                    biased;
+                    changed = self.snapshot.changed() => self.over = changed.is_err(),
+                    () = ending.cancelled() => self.over = true,
+                }
+            }
+            let snapshot = self.snapshot.borrow_and_update().clone();
+            // Counted from when it was written, so that only what changed is said again.
+            let next = Progress::of(&snapshot, snapshot.at);
+            let known = self.said.as_ref().is_some_and(|said| same_but_time(said, &next));
+            if !known {
+                let now = self.shared.api.engine.clock().now();
+                let data = serde_json::to_string(&Progress::of(&snapshot, now)).unwrap_or_default();
+                self.said = Some(next);
+                return Some((format!("data: {data}\n\n").into(), self));
+            }
+        }
+        None
+    }
+}
+
+/// Whether `one` and `other` differ in nothing but the time that is left.
+fn same_but_time(one: &Progress, other: &Progress) -> bool {
+    let still = |progress: &Progress| {
+        let mut progress = progress.clone();
+        progress.sentence = None;
+        if let Some(ending) = &mut progress.ending {
+            ending.left_ms = 0;
+        }
+        for drain in &mut progress.drains {
+            drain.left_ms = 0;
+        }
+        progress
+    };
+    still(one) == still(other)
 }
 
 /// `GET /v1/logs`.

@@ -8,11 +8,12 @@ use super::{ENGINE, Engine, HOST};
 use crate::adapter::Adapter;
 use crate::deadline::Deadline;
 use crate::handle::Ask;
-use crate::registry::Tasks;
+use crate::registry::{Registry, Tasks};
 use crate::supervisor::Wish;
 use localport_core::command::{Done, Refusal};
 use localport_core::event::Kind;
 use localport_core::journal::Entry;
+use localport_core::progress::{Remaining, remaining};
 use localport_core::receipt::Receipt;
 use localport_core::shutdown::{Budgets, Input, Output, Reason, Stage, State, step};
 use localport_core::snapshot::{self, ForwardState, ListenerState, Phase, Snapshot};
@@ -77,14 +78,23 @@ impl End {
         }
     }
 
-    pub(super) fn view(&self, snapshot: &Snapshot) -> Option<snapshot::Ending> {
+    pub(super) fn view(
+        &self,
+        snapshot: &Snapshot,
+        registry: &Registry,
+    ) -> Option<snapshot::Ending> {
         let State::Ending(ending) = &self.state else { return None };
+        let Remaining { left, first, more } = remaining(registry.held(is_judged));
         Some(snapshot::Ending {
             stage: ending.stage,
             since: ending.since,
             until: ending.until,
             open: snapshot.forwards.iter().map(|forward| forward.connections.open).sum(),
             can_cancel: ending.stage.can_cancel(),
+            left,
+            first,
+            more,
+            forced: forced(registry),
         })
     }
 
@@ -210,7 +220,9 @@ impl Engine {
             self.end.wish.send_replace(Wish::Drain);
             self.enter(Phase::Draining);
         }
-        self.announce(None, Kind::Stage { stage });
+        let Remaining { left, .. } = remaining(self.registry.held(is_judged));
+        let forced = forced(&self.registry);
+        self.announce(None, Kind::Stage { stage, left, forced });
         self.stale.mark(Duration::ZERO);
         match stage {
             Stage::StopNewWork | Stage::CompleteCurrent => {}
@@ -280,6 +292,10 @@ impl Engine {
             ..Receipt::default()
         }
     }
+}
+
+fn forced(registry: &Registry) -> u32 {
+    u32::try_from(registry.account().forced.len()).unwrap_or(u32::MAX)
 }
 
 /// What the host and the engine itself hold goes after the engine.

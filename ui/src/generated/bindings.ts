@@ -1,6 +1,11 @@
 // Written from the Rust types by tests/suites/bindings.rs. Do not edit.
 
 /**
+ * Why a stage ended.
+ */
+export type Because = "done" | "hurried" | "expired" | { "failed": string };
+
+/**
  * Bytes carried.
  */
 export type Bytes = {
@@ -12,6 +17,27 @@ up: number,
  * From the target to clients.
  */
 down: number, };
+
+/**
+ * One comparison of the operating system's view with the registry and the start.
+ */
+export type Check = {
+/**
+ * What was counted: `descriptors`, `sockets`, `children`, `threads`, `files`.
+ */
+what: string,
+/**
+ * How many there were at the start.
+ */
+start: number,
+/**
+ * How many there are at the end.
+ */
+end: number,
+/**
+ * What nothing accounts for, by name.
+ */
+unexplained: Array<string>, };
 
 /**
  * Stable names of every problem. The text form is what JSON carries.
@@ -36,9 +62,17 @@ files: Array<string>,
  */
 searched: Array<string>,
 /**
- * All problems, errors and warnings.
+ * All problems of the newest text, errors and warnings.
  */
-diagnostics: Array<Diagnostic>, };
+diagnostics: Array<Diagnostic>,
+/**
+ * When the configuration in force was applied.
+ */
+applied: Timestamp,
+/**
+ * The newest text, when it is not the one in force.
+ */
+pending: Pending | null, };
 
 /**
  * Clients of a forward.
@@ -251,7 +285,15 @@ took_ms: number,
 /**
  * Connections that were cut.
  */
-forced: number, } | { "kind": "resumed" } | { "kind": "state",
+forced: number, } | { "kind": "resumed" } | { "kind": "config_applied",
+/**
+ * What it amounts to, such as `1 added, 2 unchanged`.
+ */
+summary: string, } | { "kind": "config_pending",
+/**
+ * Why, and what goes on instead.
+ */
+sentence: string, } | { "kind": "state",
 /**
  * The state left.
  */
@@ -450,6 +492,45 @@ addresses: Array<string>, };
 export type ListenerState = "closed" | "listening" | "conflict";
 
 /**
+ * A stage that is over.
+ */
+export type Passed = {
+/**
+ * Which.
+ */
+stage: Stage,
+/**
+ * How long it took, in milliseconds.
+ */
+took_ms: number,
+/**
+ * Why it ended.
+ */
+because: Because, };
+
+/**
+ * A newer configuration that is not in force.
+ */
+export type Pending = {
+/**
+ * Why, for programs.
+ */
+why: PendingWhy,
+/**
+ * Why, and what goes on instead.
+ */
+sentence: string,
+/**
+ * What can be done.
+ */
+hint: string, };
+
+/**
+ * Why a newer configuration is not in force.
+ */
+export type PendingWhy = "invalid" | "empty" | "ending" | "refused";
+
+/**
  * Where the engine is in its life.
  */
 export type Phase = "starting" | "running" | "asleep" | "draining" | "stopped";
@@ -470,6 +551,11 @@ sentence: string,
  * What the person can do about it.
  */
 hint: string, };
+
+/**
+ * Who or what asked for the end.
+ */
+export type Reason = "person" | "api" | "terminate" | "hangup" | "logout" | "system_shutdown" | "failure";
 
 /**
  * Why a command was not carried out.
@@ -501,6 +587,23 @@ nearest: string | null, } | { "error": "quitting" } | { "error": "not_now",
 sentence: string, };
 
 /**
+ * Leases of one kind that were released in good order.
+ */
+export type Released = {
+/**
+ * Which kind.
+ */
+kind: LeaseKind,
+/**
+ * How many.
+ */
+count: number,
+/**
+ * How long the last of them took from the beginning of the end, in milliseconds.
+ */
+took_ms: number, };
+
+/**
  * Which forwards a command is about.
  */
 export type Selector = "all" | { "names": Array<string> } | { "tag": string } | { "context": string };
@@ -509,6 +612,92 @@ export type Selector = "all" | { "names": Array<string> } | { "tag": string } | 
  * How bad it is.
  */
 export type Severity = "error" | "warning";
+
+/**
+ * One shutdown of the history.
+ */
+export type Shutdown = {
+/**
+ * Its number; they rise, and none is given twice.
+ */
+id: number,
+/**
+ * How many forwards the engine had.
+ */
+forwards: number,
+/**
+ * The engine's version.
+ */
+version: string,
+/**
+ * The engine's process.
+ */
+pid: number,
+/**
+ * Who or what asked, first first; a later one is here when it shortened the end.
+ */
+reasons: Array<Reason>,
+/**
+ * When the end began.
+ */
+began: Timestamp,
+/**
+ * How long it took, in milliseconds.
+ */
+took_ms: number,
+/**
+ * The stages it went through.
+ */
+stages: Array<Passed>,
+/**
+ * What was released in good order, by kind.
+ */
+released: Array<Released>,
+/**
+ * What had to be forced.
+ */
+forced: Array<Held>,
+/**
+ * What is still held.
+ */
+left: Array<Held>,
+/**
+ * The three that took longest, slowest first.
+ */
+slowest: Array<Slow>,
+/**
+ * Panics and errors on the way; none of them stopped the rest.
+ */
+faults: Array<string>,
+/**
+ * What the operating system says.
+ */
+checks: Array<Check>,
+/**
+ * What a person may want to know besides, such as that it took longer than usual.
+ */
+remarks: Array<string>, };
+
+/**
+ * One thing and how long its release took.
+ */
+export type Slow = {
+/**
+ * From the beginning of the end until it was released, in milliseconds.
+ */
+took_ms: number,
+/**
+ * What kind.
+ */
+kind: LeaseKind,
+/**
+ * Its human name.
+ */
+name: string,
+/**
+ * Whose it is: a forward's name, or the room's.
+ */
+owner: string, };
 
 /**
  * Everything there is to know at one moment.
@@ -604,7 +793,7 @@ export type TunnelFact = {
  */
 state: TunnelState,
 /**
- * The way it takes: `ssh-mux`, `ssh-socks`, `v4-ws`.
+ * The way it takes: `ssh-mux`, `ssh-socks`, `spdy-ws`, `spdy`, `v4`.
  */
 path: string | null,
 /**

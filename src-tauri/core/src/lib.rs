@@ -15,6 +15,7 @@ pub mod explain;
 pub mod forward;
 pub mod history;
 pub mod journal;
+pub mod health;
 pub mod kube;
 pub mod lifecycle;
 pub mod metrics;

@@ -141,6 +141,22 @@ codes! {
     TargetRefused = "target-refused", Retry;
     /// The target does not answer in time.
     TargetTimeout = "target-timeout", Retry;
+    /// The target accepts connections, but its answer is not what the check asks for.
+    TargetAnswer = "target-answer", Retry;
+    /// The target closed the connection without an answer.
+    TargetClosed = "target-closed", Retry;
+    /// The target refused the check's login.
+    TargetLogin = "target-login", Retry;
+    /// The target's certificate is expired, not trusted or another host's.
+    TargetCertificate = "target-certificate", Retry;
+    /// TLS with the target failed.
+    TargetTls = "target-tls", Retry;
+    /// The target answers again but failed too often of late.
+    TargetFlapping = "target-flapping", Retry;
+    /// The check itself cannot be carried out as it is written.
+    CheckInvalid = "check-invalid", Retry;
+    /// The check's command failed.
+    CheckCommand = "check-command", Retry;
 
     // Engine
     /// The forward's configuration is wrong.

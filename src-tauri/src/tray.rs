@@ -199,8 +199,8 @@ mod tests {
             },
             target_health: TargetFact {
                 state: TargetState::Healthy,
-                checked: None,
                 fresh_until: Some(Timestamp(5_000)),
+                ..TargetFact::default()
             },
             connections: Connections::default(),
             bytes: Bytes::default(),
@@ -267,11 +267,7 @@ mod tests {
     #[test]
     fn the_icon_shows_the_worst() {
         let unproved = Forward {
-            target_health: TargetFact {
-                state: TargetState::Unknown,
-                checked: None,
-                fresh_until: None,
-            },
+            target_health: TargetFact { state: TargetState::Unknown, ..TargetFact::default() },
             ..serving("u")
         };
         let table = [

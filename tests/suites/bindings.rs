@@ -119,8 +119,8 @@ impl Facts {
             },
             target_health: TargetFact {
                 state: self.target,
-                checked: None,
                 fresh_until: self.fresh_until.map(Timestamp),
+                ..TargetFact::default()
             },
             connections: Connections::default(),
             bytes: Bytes::default(),

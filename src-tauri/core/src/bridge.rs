@@ -136,11 +136,7 @@ mod tests {
                 measured: None,
                 retry_at: None,
             },
-            target_health: TargetFact {
-                state: TargetState::Healthy,
-                checked: None,
-                fresh_until: None,
-            },
+            target_health: TargetFact { state: TargetState::Healthy, ..TargetFact::default() },
             connections: Connections::default(),
             bytes: Bytes::default(),
             problem: None,

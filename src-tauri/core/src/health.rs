@@ -146,6 +146,14 @@ pub struct Health {
     vouched: bool,
 }
 
+impl Proof {
+    /// How long the probe took; none for traffic.
+    #[must_use]
+    pub fn took(&self) -> Option<Duration> {
+        self.round_trip_us.map(Duration::from_micros)
+    }
+}
+
 impl Health {
     /// The state after `input`.
     #[must_use]

@@ -343,8 +343,36 @@ pub struct TargetFact {
     pub state: TargetState,
     /// When it was last proved or disproved.
     pub checked: Option<Timestamp>,
-    /// Until when the proof counts as fresh.
+    /// Until when the proof counts as fresh; none without a proof through this session.
     pub fresh_until: Option<Timestamp>,
+    /// How it is checked: `tcp`, `http`, `postgres` …
+    pub check: String,
+    /// What proved it last: the check's name, or `traffic` for bytes that came back.
+    pub proof: Option<String>,
+    /// How long the last probe that succeeded took, in milliseconds.
+    pub took_ms: Option<f64>,
+    /// Failures in a row.
+    pub failures: u32,
+    /// When it is looked at next; none while nothing is looked at.
+    pub next: Option<Timestamp>,
+    /// Whether this was learnt earlier: through another session, or before a pause.
+    pub cached: bool,
+}
+
+impl Default for TargetFact {
+    fn default() -> Self {
+        Self {
+            state: TargetState::Unknown,
+            checked: None,
+            fresh_until: None,
+            check: String::new(),
+            proof: None,
+            took_ms: None,
+            failures: 0,
+            next: None,
+            cached: false,
+        }
+    }
 }
 
 /// Clients of a forward.

@@ -107,6 +107,18 @@ pub struct TargetStatus {
     pub state: String,
     /// Seconds since it was last proved or disproved.
     pub checked_s_ago: Option<u64>,
+    /// How it is checked: `tcp`, `http`, `postgres` …
+    pub check: String,
+    /// What proved it last: the check's name, or `traffic`.
+    pub proof: Option<String>,
+    /// How long the last probe that succeeded took, in milliseconds.
+    pub took_ms: Option<f64>,
+    /// Failures in a row.
+    pub failures: u32,
+    /// Seconds until it is looked at next.
+    pub next_in_s: Option<u64>,
+    /// Whether this was learnt earlier: through another session, or before a pause.
+    pub cached: bool,
 }
 
 impl Status {
@@ -129,7 +141,7 @@ impl ForwardStatus {
     /// The status that `forward` amounts to at `now`.
     #[must_use]
     pub fn of(forward: &Forward, now: Timestamp) -> Self {
-        let tunnel = &forward.tunnel;
+        let (tunnel, target) = (&forward.tunnel, &forward.target_health);
         Self {
             name: forward.name.clone(),
             technology: forward.technology,
@@ -151,8 +163,14 @@ impl ForwardStatus {
                 retry_in_s: tunnel.retry_at.map(|at| at.since(now).as_secs()),
             },
             target_health: TargetStatus {
-                state: forward.target_health.state.as_str().to_owned(),
-                checked_s_ago: forward.target_health.checked.map(|at| now.since(at).as_secs()),
+                state: target.state.as_str().to_owned(),
+                checked_s_ago: target.checked.map(|at| now.since(at).as_secs()),
+                check: target.check.clone(),
+                proof: target.proof.clone(),
+                took_ms: target.took_ms,
+                failures: target.failures,
+                next_in_s: target.next.map(|at| at.since(now).as_secs()),
+                cached: target.cached,
             },
             connections: forward.connections,
             bytes: forward.bytes,

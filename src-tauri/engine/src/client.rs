@@ -51,7 +51,7 @@ struct Dialled {
 pub(crate) enum Evidence {
     /// A client waits for a session.
     Held,
-    /// The target's first byte came back.
+    /// Bytes came back from the target.
     Answered { generation: u64 },
     /// The target said no.
     Refused { generation: u64, problem: Problem },
@@ -227,25 +227,31 @@ impl Drop for Counted<'_> {
     }
 }
 
-/// When the target was last proved by bytes that came back, in milliseconds since the
-/// Unix epoch.
-#[derive(Debug, Default)]
-pub(crate) struct LastProof(AtomicU64);
+/// When bytes last came back that were worth telling of.
+#[derive(Debug)]
+pub(crate) struct LastProof {
+    /// In milliseconds since the Unix epoch.
+    at: AtomicU64,
+    /// Proof is told this often, however many clients have it. In milliseconds.
+    worth: u64,
+}
 
 impl LastProof {
-    /// Proof is told once a second, however many clients have it.
-    const WORTH_TELLING: u64 = 1_000;
+    pub(crate) fn new(worth: Duration) -> Self {
+        let worth = u64::try_from(worth.as_millis()).unwrap_or(u64::MAX);
+        Self { at: AtomicU64::new(0), worth }
+    }
 
     /// Takes the proof down; whether it is worth telling.
     pub(crate) fn renew(&self, now: Timestamp) -> bool {
-        let before = self.0.load(Ordering::Relaxed);
-        let worth = now.0.saturating_sub(before) >= Self::WORTH_TELLING;
+        let before = self.at.load(Ordering::Relaxed);
+        let worth = now.0.saturating_sub(before) >= self.worth;
         worth
-            && self.0.compare_exchange(before, now.0, Ordering::Relaxed, Ordering::Relaxed).is_ok()
+            && self.at.compare_exchange(before, now.0, Ordering::Relaxed, Ordering::Relaxed).is_ok()
     }
 
-    /// Age of the last proof at `now`.
-    pub(crate) fn age(&self, now: Timestamp) -> Duration {
-        now.since(Timestamp(self.0.load(Ordering::Relaxed)))
+    /// Makes the next proof worth telling.
+    pub(crate) fn forget(&self) {
+        self.at.store(0, Ordering::Relaxed);
     }
 }

@@ -13,6 +13,7 @@ pub(crate) mod rest;
 use crate::adapter::Adapter;
 use crate::deadline::Deadline;
 use crate::handle::{Ask, Clock, EngineHandle, HISTORY, Request};
+use crate::probe::scheduler::{Control, Schedule};
 use crate::registry::{Registry, Tasks};
 use crate::relay::Counters;
 use crate::supervisor::{ForwardId, Order, Report, Shared, Supervisor, Wish};
@@ -44,8 +45,6 @@ const COALESCE: Duration = Duration::from_millis(20);
 const COALESCE_COUNTERS: Duration = Duration::from_millis(250);
 /// How fresh byte counters are while somebody watches them.
 const TRAFFIC: Duration = Duration::from_secs(1);
-/// Probes under way at once; more would only queue at the hosts.
-const PROBES: usize = 64;
 /// Orders that wait for one supervisor before it counts as busy.
 const ORDERS: usize = 32;
 /// Reports taken in one go.
@@ -90,13 +89,14 @@ pub fn start(options: Options) -> EngineHandle {
     let (wish, wished) = watch::channel(Wish::Run);
     let (asks, asks_in) = mpsc::channel(64);
     let (rest, pulse) = Rest::new();
+    let schedule = Schedule::start(tasks.child("probes"), clock);
     let shared = Arc::new(Shared {
         registry: options.registry.clone(),
         tasks: tasks.child("supervisors"),
         buffers: Arc::default(),
         clock,
         changed: changed.clone(),
-        probes: Arc::new(Semaphore::new(PROBES)),
+        schedule: schedule.clone(),
         searches: Semaphore::new(1),
         drain: options.drain,
         wish: wished,
@@ -117,6 +117,7 @@ pub fn start(options: Options) -> EngineHandle {
         limit: budgets.total(),
         stopped: stopped_out,
         registry: options.registry.clone(),
+        probes: schedule.control(),
         clock,
     };
     let mut engine = Engine {
@@ -137,6 +138,7 @@ pub fn start(options: Options) -> EngineHandle {
         drains: Drains::default(),
         drain: options.drain,
         rest,
+        probes: schedule.control(),
         clock,
     };
     engine.begin_with(options.config);
@@ -183,6 +185,7 @@ struct Engine {
     drains: Drains,
     drain: Duration,
     rest: Rest,
+    probes: Control,
     clock: Clock,
 }
 

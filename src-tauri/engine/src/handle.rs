@@ -4,10 +4,12 @@
 
 use crate::deadline::Deadline;
 use crate::engine::parts::Begun;
+use crate::probe::scheduler::Control;
 use crate::registry::{Lease, LeaseInfo, Registry};
 use localport_core::command::{Command, Done, Drain, Refusal};
 use localport_core::config::{Config, Plan};
 use localport_core::event::Event;
+use localport_core::health::Health;
 use localport_core::parts::PartReceipt;
 use localport_core::receipt::{Held, Receipt};
 use localport_core::release::Gone;
@@ -15,7 +17,7 @@ use localport_core::resource::LeaseKind;
 use localport_core::shutdown::Reason;
 use localport_core::snapshot::{ConfigView, Snapshot};
 use localport_core::time::Timestamp;
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
 use tokio::sync::{broadcast, mpsc, oneshot, watch};
@@ -35,6 +37,7 @@ pub struct EngineHandle {
     pub(crate) asks: mpsc::Sender<Ask>,
     pub(crate) stopped: watch::Receiver<Option<Receipt>>,
     pub(crate) registry: Registry,
+    pub(crate) probes: Control,
     pub(crate) clock: Clock,
     pub(crate) deadline: Deadline,
     pub(crate) limit: Duration,
@@ -250,6 +253,28 @@ impl EngineHandle {
                 ..Receipt::default()
             },
         }
+    }
+
+    /// Ends every probe under way and begins none, within 100 ms and whatever their
+    /// intervals. Verdicts are kept and shown as cached.
+    pub fn pause_probes(&self) {
+        self.probes.pause();
+    }
+
+    /// Probes every target at once, then by schedule again.
+    pub fn resume_probes(&self) {
+        self.probes.resume();
+    }
+
+    /// What is known of every forward's target, by name, to be written down.
+    pub async fn save_health(&self) -> BTreeMap<String, Health> {
+        self.probes.save().await
+    }
+
+    /// Takes up what [`EngineHandle::save_health`] gave an earlier engine: verdicts and
+    /// streaks go on, marked as cached until the first probe.
+    pub async fn restore_health(&self, saved: BTreeMap<String, Health>) {
+        self.probes.restore(saved).await;
     }
 
     /// Everything the engine holds now.

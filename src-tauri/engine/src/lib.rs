@@ -13,6 +13,7 @@ pub mod host;
 pub mod journal;
 pub mod listener;
 pub mod logs;
+mod probe;
 pub mod process;
 pub mod registry;
 pub mod relay;

@@ -59,18 +59,17 @@ impl End {
     }
 }
 
-/// Copies until both directions ended. `answered` is called once, when the target's
-/// first byte arrives: it is proof that the target lives.
+/// Copies until both directions ended. `answered` is called whenever bytes of the target
+/// arrive: they are proof that it lives.
 pub async fn relay(
     client: &mut TcpStream,
     target: &mut dyn Upstream,
     counters: &Counters,
     buffers: &Buffers,
-    answered: impl FnOnce(),
+    mut answered: impl FnMut(),
 ) -> End {
     let mut up = Pump::new(buffers);
     let mut down = Pump::new(buffers);
-    let mut answered = Some(answered);
     let end = poll_fn(|cx| {
         let moved = up.poll(cx, Pin::new(&mut *client), Pin::new(&mut *target));
         counters.up.fetch_add(up.take_moved(), Ordering::Relaxed);
@@ -81,9 +80,7 @@ pub async fn relay(
         let received = down.take_moved();
         if received > 0 {
             counters.down.fetch_add(received, Ordering::Relaxed);
-            if let Some(answered) = answered.take() {
-                answered();
-            }
+            answered();
         }
         if let Poll::Ready(Err(error)) = moved {
             return Poll::Ready(error.blame(End::Target, End::Client));

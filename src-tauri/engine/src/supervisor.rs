@@ -12,14 +12,17 @@ use crate::adapter::{Adapter, Route};
 use crate::client::{Evidence, Live, Service};
 use crate::engine::rest::Pulse;
 use crate::handle::Clock;
+use crate::probe::Check;
+use crate::probe::scheduler::{Joining, Lost, Schedule, Seat};
 use crate::registry::{Registry, Tasks};
 use crate::relay::{Buffers, Counters};
-use attempt::{Attempt, Care, Mending};
+use attempt::{Attempt, Mending};
 use localport_core::config::{ForwardSpec, RestartPolicy};
 use localport_core::event::Kind;
 use localport_core::forward::{Conditions, Input, Output, State, step};
+use localport_core::health::{self, Verdict};
 use localport_core::problem::Problem;
-use localport_core::snapshot::{Forward, TargetState};
+use localport_core::snapshot::Forward;
 use localport_core::time::Timestamp;
 use port::{Limit, Port};
 pub(crate) use respec::{Respec, Vacated};
@@ -92,7 +95,7 @@ pub(crate) struct Shared {
     pub(crate) buffers: Arc<Buffers>,
     pub(crate) clock: Clock,
     pub(crate) changed: Arc<Notify>,
-    pub(crate) probes: Arc<Semaphore>,
+    pub(crate) schedule: Schedule,
     /// One turn: searches for the owner of a busy port.
     pub(crate) searches: Semaphore,
     pub(crate) drain: Duration,
@@ -104,20 +107,9 @@ pub(crate) struct Shared {
 enum News {
     Opened { generation: u64, result: Result<Live, Problem> },
     Lost { generation: u64, problem: Problem },
-    Stale { generation: u64, problem: Problem },
     Rerouted { generation: u64, route: Route },
-    Pinged { generation: u64, round_trip: Duration },
-    Probed { generation: u64, result: Result<(), Problem> },
     Mended { generation: u64 },
     Drained { drain: u64, forced: usize },
-}
-
-/// What was last learnt about tunnel and target.
-#[derive(Default)]
-struct Facts {
-    route: Option<Route>,
-    round_trip: Option<(Duration, Timestamp)>,
-    target: Option<(TargetState, Timestamp)>,
 }
 
 pub(crate) struct Supervisor {
@@ -139,7 +131,9 @@ pub(crate) struct Supervisor {
     part: u64,
     cut: Option<CancellationToken>,
     port: Port,
-    facts: Facts,
+    route: Option<Route>,
+    check: Arc<Check>,
+    seat: Seat,
     sessions: watch::Sender<Option<Live>>,
     attempt: Option<Attempt>,
     mending: Option<Mending>,
@@ -159,6 +153,8 @@ impl Supervisor {
         let (news, news_in) = mpsc::channel(16);
         let (evidence, evidence_in) = mpsc::channel(64);
         let port = Port::new(&spec, &shared);
+        let check = Arc::new(Check::of(&spec));
+        let (seat, joining) = shared.schedule.join(check.clone());
         let supervisor = Self {
             id,
             specs: watch::Sender::new(Arc::new(spec.clone())),
@@ -173,7 +169,9 @@ impl Supervisor {
             part: 0,
             cut: None,
             port,
-            facts: Facts::default(),
+            route: None,
+            check,
+            seat,
             sessions: watch::Sender::new(None),
             attempt: None,
             mending: None,
@@ -182,7 +180,7 @@ impl Supervisor {
             spec,
             shared,
         };
-        (supervisor, Inbox { news: news_in, evidence: evidence_in })
+        (supervisor, Inbox { news: news_in, evidence: evidence_in, joining })
     }
 
     /// Runs until the engine drops its end of `orders` and everything is drained.
@@ -192,6 +190,7 @@ impl Supervisor {
         let (mut pulse, mut felt) = (self.shared.pulse.clone(), Pulse::default());
         // A supervisor that is new in a sleep or after a wake has missed the change.
         pulse.mark_changed();
+        inbox.joining.announce().await;
         self.report().await;
         while !(quitting && matches!(self.state, State::Stopped { .. })) {
             let due = self.wake_at.map(|at| self.shared.clock.instant(at));
@@ -214,6 +213,7 @@ impl Supervisor {
                 }
                 Some(news) = inbox.news.recv() => self.hear(news).await,
                 Some(evidence) = inbox.evidence.recv() => self.weigh(evidence).await,
+                () = self.seat.changed() => self.judge().await,
                 () = self.port.due() => self.listen().await,
                 () = sleep_until(due.unwrap_or_else(tokio::time::Instant::now)), if due.is_some() => {
                     self.wake_at = None;
@@ -221,10 +221,14 @@ impl Supervisor {
                 }
             }
         }
-        self.close();
+        self.close().await;
     }
 
     async fn obey(&mut self, order: Order) {
+        if !matches!(order, Order::Stop) {
+            // A person wants to know, and has perhaps mended what made it fall.
+            self.seat.tell(self.state.attempt().generation, health::Input::Asked).await;
+        }
         let input = match order {
             Order::Vacate(reply) => return self.vacate(reply).await,
             Order::Respec(respec) => return self.respec(*respec).await,
@@ -290,24 +294,10 @@ impl Supervisor {
                 }
                 self.apply(Input::Lost { generation, problem }).await;
             }
-            News::Stale { generation, problem } => {
-                if self.is_current(generation) {
-                    self.announce(Kind::SessionLost { problem: problem.clone() }).await;
-                }
-                self.apply(Input::Stale { generation, problem }).await;
-            }
             News::Rerouted { generation, route } if self.is_current(generation) => {
                 self.announce(session_up(&route)).await;
-                self.facts.route = Some(route);
+                self.route = Some(route);
                 self.report().await;
-            }
-            News::Pinged { generation, round_trip } if self.is_current(generation) => {
-                self.facts.round_trip = Some((round_trip, self.shared.clock.now()));
-                self.report().await;
-            }
-            News::Probed { generation, result: Ok(()) } => self.proved(generation).await,
-            News::Probed { generation, result: Err(problem) } => {
-                self.disproved(generation, problem).await;
             }
             News::Mended { generation } => {
                 if self.is_current(generation) {
@@ -322,16 +312,18 @@ impl Supervisor {
                     self.apply(Input::Drained).await;
                 }
             }
-            News::Rerouted { .. } | News::Pinged { .. } => {}
+            News::Rerouted { .. } => {}
         }
     }
 
     async fn weigh(&mut self, evidence: Evidence) {
         match evidence {
             Evidence::Held => self.apply(Input::Wanted).await,
-            Evidence::Answered { generation } => self.proved(generation).await,
+            Evidence::Answered { generation } => {
+                self.seat.tell(generation, health::Input::Answered).await;
+            }
             Evidence::Refused { generation, problem } => {
-                self.disproved(generation, problem).await;
+                self.seat.tell(generation, health::Input::Refused { problem }).await;
             }
             Evidence::Closed { client, problem } => {
                 self.announce(Kind::ClientClosed { client: client.to_string(), problem }).await;
@@ -345,22 +337,38 @@ impl Supervisor {
         }
         let route = live.session.route();
         self.announce(session_up(&route)).await;
-        self.facts.route = Some(route);
+        self.route = Some(route);
+        self.seat.opened(live.clone()).await;
         self.sessions.send_replace(Some(live));
         self.apply(Input::Opened { generation }).await;
     }
 
-    async fn proved(&mut self, generation: u64) {
-        if self.is_current(generation) {
-            self.facts.target = Some((TargetState::Healthy, self.shared.clock.now()));
-            self.apply(Input::Proved { generation }).await;
-        }
-    }
-
-    async fn disproved(&mut self, generation: u64, problem: Problem) {
-        if self.is_current(generation) {
-            self.facts.target = Some((TargetState::Failing, self.shared.clock.now()));
+    /// Takes what the scheduler found as far as it concerns the session in use.
+    async fn judge(&mut self) {
+        let view = self.seat.view();
+        let generation = view.generation;
+        if !self.is_current(generation) {
+            self.report().await;
+        } else if let Some(Lost { problem, stale }) = view.lost {
+            if matches!(self.state, State::Running { .. } | State::Degraded { .. }) {
+                self.announce(Kind::SessionLost { problem: problem.clone() }).await;
+            }
+            self.apply(if stale {
+                Input::Stale { generation, problem }
+            } else {
+                Input::Lost { generation, problem }
+            })
+            .await;
+        } else if let Some(problem) = view.health.problem().cloned() {
+            // The next bytes that come back are told at once.
+            if let Some(live) = &*self.sessions.borrow() {
+                live.proof.forget();
+            }
             self.apply(Input::Disproved { generation, problem }).await;
+        } else if *view.health.verdict() == Verdict::Healthy && !view.health.is_cached() {
+            self.apply(Input::Proved { generation }).await;
+        } else {
+            self.report().await;
         }
     }
 
@@ -401,19 +409,16 @@ impl Supervisor {
     async fn perform(&mut self, output: Output) {
         match output {
             Output::Listen => self.listen().await,
-            Output::Open { generation } => self.open(generation),
-            Output::Close => self.close(),
-            Output::Drain => self.drain(),
+            Output::Open { generation } => self.open(generation).await,
+            Output::Close => self.close().await,
+            Output::Drain => self.drain().await,
             Output::WakeAt(at) => self.wake_at = Some(at),
             Output::Rest => {
                 self.wake_at = None;
                 self.mending = None;
             }
-            Output::Quiet => self.care(|care| care.quiet = true),
-            Output::Prove => self.care(|care| {
-                care.quiet = false;
-                care.doubts += 1;
-            }),
+            Output::Quiet => self.seat.quiet().await,
+            Output::Prove => self.seat.prove().await,
         }
     }
 
@@ -436,26 +441,22 @@ impl Supervisor {
         self.report().await;
     }
 
-    fn open(&mut self, generation: u64) {
+    async fn open(&mut self, generation: u64) {
         self.wake_at = None;
         self.mending = None;
-        self.close();
+        self.close().await;
         self.attempt = Some(Attempt::start(self, generation));
     }
 
-    fn close(&mut self) {
+    async fn close(&mut self) {
         self.sessions.send_replace(None);
         self.attempt = None;
-        self.facts = Facts::default();
+        self.route = None;
+        self.seat.closed().await;
     }
 
-    fn care(&self, change: impl FnOnce(&mut Care)) {
-        if let Some(attempt) = &self.attempt {
-            attempt.care(change);
-        }
-    }
-
-    fn drain(&mut self) {
+    async fn drain(&mut self) {
+        self.seat.quiet().await;
         self.wake_at = None;
         self.mending = None;
         if self.sessions.borrow().is_none() {
@@ -488,6 +489,7 @@ impl Supervisor {
 pub(crate) struct Inbox {
     news: mpsc::Receiver<News>,
     evidence: mpsc::Receiver<Evidence>,
+    joining: Joining,
 }
 
 fn session_up(route: &Route) -> Kind {
@@ -495,7 +497,7 @@ fn session_up(route: &Route) -> Kind {
 }
 
 /// A number in 0..1, different for every caller.
-fn jitter() -> f64 {
+pub(crate) fn jitter() -> f64 {
     let random = RandomState::new().build_hasher().finish();
     f64::from((random >> 32) as u32) / f64::from(u32::MAX)
 }

@@ -43,7 +43,9 @@ fn status_json_has_its_names() {
     assert_eq!(keys(&forward["listener"]), set(&["state", "addresses"]));
     let expected = ["state", "path", "endpoint", "rtt_ms", "retry_in_s"];
     assert_eq!(keys(&forward["tunnel"]), set(&expected));
-    assert_eq!(keys(&forward["target_health"]), set(&["state", "checked_s_ago"]));
+    let expected =
+        ["state", "checked_s_ago", "check", "proof", "took_ms", "failures", "next_in_s", "cached"];
+    assert_eq!(keys(&forward["target_health"]), set(&expected));
     assert_eq!(keys(&forward["connections"]), set(&["open", "held", "total"]));
     assert_eq!(keys(&forward["bytes"]), set(&["up", "down"]));
     assert_eq!(keys(&forward["problem"]), set(&["code", "sentence", "hint"]));

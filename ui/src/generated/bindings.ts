@@ -42,7 +42,7 @@ unexplained: Array<string>, };
 /**
  * Stable names of every problem. The text form is what JSON carries.
  */
-export type Code = "port-in-use" | "port-privileged" | "bind-address" | "out-of-files" | "hold-expired" | "ssh-missing" | "ssh-unknown-host" | "ssh-unreachable" | "ssh-host-key-unknown" | "ssh-host-key-changed" | "ssh-auth-refused" | "ssh-key-file" | "ssh-lost" | "ssh-frozen" | "ssh-forwarding-forbidden" | "ssh-failed" | "kube-config" | "kube-context" | "kube-login-plugin" | "kube-unreachable" | "kube-unauthorized" | "kube-forbidden" | "kube-not-found" | "kube-no-ready-pod" | "kube-no-selector" | "kube-external-name" | "kube-port" | "kube-lost" | "kube-overloaded" | "kube-tls" | "kube-failed" | "target-refused" | "target-timeout" | "config-invalid" | "attempts-used-up" | "internal";
+export type Code = "port-in-use" | "port-privileged" | "bind-address" | "out-of-files" | "hold-expired" | "ssh-missing" | "ssh-unknown-host" | "ssh-unreachable" | "ssh-host-key-unknown" | "ssh-host-key-changed" | "ssh-auth-refused" | "ssh-key-file" | "ssh-lost" | "ssh-frozen" | "ssh-forwarding-forbidden" | "ssh-failed" | "kube-config" | "kube-context" | "kube-login-plugin" | "kube-unreachable" | "kube-unauthorized" | "kube-forbidden" | "kube-not-found" | "kube-no-ready-pod" | "kube-no-selector" | "kube-external-name" | "kube-port" | "kube-lost" | "kube-overloaded" | "kube-tls" | "kube-failed" | "target-refused" | "target-timeout" | "target-answer" | "target-closed" | "target-login" | "target-certificate" | "target-tls" | "target-flapping" | "check-invalid" | "check-command" | "config-invalid" | "attempts-used-up" | "internal";
 
 /**
  * What is wanted of the engine.
@@ -762,9 +762,33 @@ state: TargetState,
  */
 checked: Timestamp | null,
 /**
- * Until when the proof counts as fresh.
+ * Until when the proof counts as fresh; none without a proof through this session.
  */
-fresh_until: Timestamp | null, };
+fresh_until: Timestamp | null,
+/**
+ * How it is checked: `tcp`, `http`, `postgres` …
+ */
+check: string,
+/**
+ * What proved it last: the check's name, or `traffic` for bytes that came back.
+ */
+proof: string | null,
+/**
+ * How long the last probe that succeeded took, in milliseconds.
+ */
+took_ms: number | null,
+/**
+ * Failures in a row.
+ */
+failures: number,
+/**
+ * When it is looked at next; none while nothing is looked at.
+ */
+next: Timestamp | null,
+/**
+ * Whether this was learnt earlier: through another session, or before a pause.
+ */
+cached: boolean, };
 
 /**
  * Third fact: the target itself.

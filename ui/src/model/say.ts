@@ -64,8 +64,9 @@ export function chain(forward: Forward, now: number): string {
   const way = tunnel.path === null ? "" : ` over ${tunnel.path}`;
   const end = tunnel.endpoint === null ? "" : ` to ${tunnel.endpoint}`;
   const age = target.checked === null ? "" : `, checked ${duration(now - target.checked)} ago`;
+  const cached = target.cached ? " (from before)" : "";
   const tunnelWords = tunnel.state === "up" ? `up${way}${end}` : tunnel.state;
-  return `${word(forward, now)}: listener ${listener.state}, tunnel ${tunnelWords}, target ${target.state}${age}`;
+  return `${word(forward, now)}: listener ${listener.state}, tunnel ${tunnelWords}, target ${target.state}${age}${cached}`;
 }
 
 /** Text in pieces: what stands in backticks is a literal. */

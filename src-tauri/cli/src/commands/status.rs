@@ -147,8 +147,7 @@ fn tunnel(tunnel: &TunnelStatus) -> String {
 }
 
 fn target(target: &TargetStatus) -> String {
-    match target.checked_s_ago {
-        Some(seconds) => format!("{} {} ago", target.state, age(seconds)),
-        None => target.state.clone(),
-    }
+    let Some(seconds) = target.checked_s_ago else { return target.state.clone() };
+    let before = if target.cached { ", from before" } else { "" };
+    format!("{} {} ago{before}", target.state, age(seconds))
 }

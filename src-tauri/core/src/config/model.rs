@@ -213,6 +213,22 @@ pub enum HealthCheckKind {
     },
 }
 
+impl HealthCheckKind {
+    /// The name that the configuration gives it.
+    #[must_use]
+    pub fn name(&self) -> &'static str {
+        match self {
+            HealthCheckKind::Tcp => "tcp",
+            HealthCheckKind::Http { url, .. } => {
+                let tls = url.get(..6).is_some_and(|it| it.eq_ignore_ascii_case("https:"));
+                if tls { "https" } else { "http" }
+            }
+            HealthCheckKind::Kafka { .. } => "kafka",
+            HealthCheckKind::Postgres { .. } => "postgres",
+        }
+    }
+}
+
 /// When to give up and how long to wait between attempts.
 #[derive(Clone, Debug, PartialEq)]
 pub struct RestartPolicy {

@@ -108,6 +108,7 @@ fn forward(name: &str) -> Forward {
             state: TargetState::Healthy,
             checked: None,
             fresh_until: Some(NOW),
+            ..TargetFact::default()
         },
         connections: Connections { open: 2, held: 1, total: 40 },
         bytes: Bytes { up: 1_500, down: 9_000_000_000 },

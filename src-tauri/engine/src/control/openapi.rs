@@ -208,7 +208,11 @@ fn status() -> Value {
             ("state", text()), ("path", maybe(text())), ("endpoint", maybe(text())),
             ("rtt_ms", maybe(number())), ("retry_in_s", maybe(count())),
         ]),
-        "TargetStatus": object(&[("state", text()), ("checked_s_ago", maybe(count()))]),
+        "TargetStatus": object(&[
+            ("state", text()), ("checked_s_ago", maybe(count())), ("check", text()),
+            ("proof", maybe(text())), ("took_ms", maybe(number())), ("failures", count()),
+            ("next_in_s", maybe(count())), ("cached", flag()),
+        ]),
     })
 }
 
@@ -260,6 +264,8 @@ fn snapshot() -> Value {
         ]),
         "TargetFact": object(&[
             ("state", text()), ("checked", maybe(count())), ("fresh_until", maybe(count())),
+            ("check", text()), ("proof", maybe(text())), ("took_ms", maybe(number())),
+            ("failures", count()), ("next", maybe(count())), ("cached", flag()),
         ]),
         "ConfigView": object(&[
             ("files", list(text())), ("searched", list(text())),

@@ -217,6 +217,7 @@ impl Engine {
         if stage == Stage::StopNewWork {
             self.end.begun = Some(now);
             self.registry.begin_release();
+            self.probes.pause();
             self.end.wish.send_replace(Wish::Drain);
             self.enter(Phase::Draining);
         }
@@ -227,6 +228,7 @@ impl Engine {
         match stage {
             Stage::StopNewWork | Stage::CompleteCurrent => {}
             Stage::CancelTasks => {
+                self.probes.stop();
                 self.end.wish.send_replace(Wish::Cut);
                 // Without their orders the supervisors end as soon as they are drained.
                 self.board.dismiss();
@@ -266,6 +268,7 @@ impl Engine {
         self.end.deadline.lift();
         self.registry.forget_release();
         self.end.reasons.clear();
+        self.probes.resume();
         self.end.wish.send_replace(Wish::Run);
         self.announce(None, Kind::EndCancelled);
         self.enter(self.awake_or_asleep());

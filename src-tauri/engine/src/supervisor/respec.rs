@@ -5,6 +5,7 @@
 use super::{Supervisor, view};
 use crate::adapter::Adapter;
 use crate::listener::Pool;
+use crate::probe::Check;
 use localport_core::config::{ForwardSpec, Moves};
 use localport_core::forward::{Input, State};
 use std::sync::Arc;
@@ -44,6 +45,7 @@ impl Supervisor {
         self.spec = spec;
         self.specs.send_replace(Arc::new(self.spec.clone()));
         self.adapter = adapter;
+        self.recheck().await;
         self.port.aim(&self.spec, pool);
         if on == Some(false) {
             self.apply(Input::Stop).await;
@@ -57,6 +59,15 @@ impl Supervisor {
         self.report().await;
         // Whoever asked may have gone.
         let _ = done.send(());
+    }
+
+    /// Has the target proved as the configuration says now.
+    async fn recheck(&mut self) {
+        let check = Arc::new(Check::of(&self.spec));
+        if *check != *self.check {
+            self.check = check.clone();
+            self.seat.check(check).await;
+        }
     }
 
     /// Listens where it should, and opens a new session if the target is another.

@@ -1,11 +1,14 @@
 //! Owns how a forward looks in the snapshot.
 
-use super::{Supervisor, attempt};
+use super::Supervisor;
 use crate::engine::board;
 use localport_core::config::{ForwardSpec, Target};
+use localport_core::forward::State;
+use localport_core::health::Means;
 use localport_core::snapshot::{
-    Forward, ListenerFact, TargetFact, TargetState, Technology, TunnelFact,
+    Forward, ListenerFact, TargetFact, TargetState, Technology, TunnelFact, TunnelState,
 };
+use std::time::Duration;
 
 /// The Kubernetes context or the SSH destination that a forward goes through.
 pub(crate) fn context(spec: &ForwardSpec) -> String {
@@ -44,23 +47,45 @@ impl Supervisor {
     }
 
     fn tunnel(&self) -> TunnelFact {
-        let route = self.facts.route.as_ref();
+        let (route, view) = (self.route.as_ref(), self.seat.view());
+        let state = self.state.tunnel();
+        let current = self.is_current(view.generation) && state == TunnelState::Up;
+        let round_trip = view.round_trip.filter(|_| current);
         TunnelFact {
-            state: self.state.tunnel(),
+            state,
             path: route.map(|route| route.path.to_owned()),
             endpoint: route.map(|route| route.endpoint.clone()),
-            rtt_ms: self.facts.round_trip.map(|(time, _)| time.as_secs_f64() * 1000.0),
-            measured: self.facts.round_trip.map(|(_, at)| at),
+            rtt_ms: round_trip.map(|(time, _)| millis(time)),
+            measured: round_trip.map(|(_, at)| at),
             retry_at: self.state.retry_at(),
         }
     }
 
     fn target(&self) -> TargetFact {
-        let (state, checked) = match self.facts.target {
-            Some((state, checked)) => (state, Some(checked)),
-            None => (TargetState::Unknown, None),
-        };
-        let fresh = attempt::interval(self.spec.health_check.as_ref()) * 2;
-        TargetFact { state, checked, fresh_until: checked.map(|at| at + fresh) }
+        let view = self.seat.view();
+        let health = &view.health;
+        let open = self.sessions.borrow().is_some();
+        let stopping = matches!(self.state, State::Stopping { .. });
+        let cached = stopping || !self.is_current(view.generation) || health.is_cached();
+        let proof = health.proof();
+        TargetFact {
+            // Without a session nothing can be told.
+            state: if open { health.target() } else { TargetState::Unknown },
+            checked: health.checked(),
+            fresh_until: health.fresh_until(&self.check.settings).filter(|_| open && !cached),
+            check: self.check.kind().to_owned(),
+            proof: proof.map(|proof| match proof.means {
+                Means::Probe => self.check.kind().to_owned(),
+                Means::Traffic => "traffic".to_owned(),
+            }),
+            took_ms: proof.and_then(|proof| proof.took()).map(millis),
+            failures: health.failures(),
+            next: health.due().filter(|_| open && !stopping),
+            cached: cached && health.checked().is_some(),
+        }
     }
+}
+
+fn millis(time: Duration) -> f64 {
+    time.as_secs_f64() * 1000.0
 }

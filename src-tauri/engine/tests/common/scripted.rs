@@ -40,6 +40,8 @@ pub enum Far {
     Refusing(Problem),
     /// Sessions open; the target neither accepts nor refuses.
     Blocked,
+    /// Sessions open and answer nothing, not even a ping.
+    Silent,
 }
 
 /// Where a clean-up panics.
@@ -69,6 +71,7 @@ pub struct Scripted {
     pub asked: watch::Sender<usize>,
     /// Sessions up to this number do not answer, and do not say so.
     dead: Arc<AtomicUsize>,
+    pub probed: Arc<AtomicUsize>,
 }
 
 /// Panics when it is dropped.
@@ -89,6 +92,7 @@ struct ScriptedSession {
     asked: watch::Sender<usize>,
     dead: Arc<AtomicUsize>,
     planted: Planted,
+    probed: Arc<AtomicUsize>,
 }
 
 impl ScriptedSession {
@@ -105,6 +109,7 @@ impl Scripted {
             far: watch::Sender::new(far),
             opened: Arc::default(),
             shutdowns: Arc::default(),
+            probed: Arc::default(),
             planted: Planted::Nothing,
             asked: watch::Sender::new(0),
             dead: Arc::default(),
@@ -145,6 +150,7 @@ impl Adapter for Scripted {
                     asked: self.asked.clone(),
                     dead: self.dead.clone(),
                     planted: self.planted,
+                    probed: self.probed.clone(),
                 }) as _),
             }
         })
@@ -222,7 +228,7 @@ impl Session for ScriptedSession {
                 }
                 Far::Away(problem) => Err(ConnectError { problem, verdict: Verdict::Hold }),
                 Far::Refusing(problem) => Err(ConnectError { problem, verdict: Verdict::Refuse }),
-                Far::Blocked => std::future::pending().await,
+                Far::Blocked | Far::Silent => std::future::pending().await,
             }
         })
     }
@@ -242,21 +248,26 @@ impl Session for ScriptedSession {
     }
 
     fn ping(&self) -> BoxFuture<'_, Result<Duration, Problem>> {
-        Box::pin(async {
+        let silent = matches!(*self.far.borrow(), Far::Silent);
+        Box::pin(async move {
             self.asked.send_modify(|count| *count += 1);
             self.alive().await;
+            if silent {
+                std::future::pending().await
+            }
             Ok(Duration::from_millis(7))
         })
     }
 
     fn probe(&self) -> BoxFuture<'_, Result<Duration, Problem>> {
         let far = self.far.borrow().clone();
+        self.probed.fetch_add(1, Ordering::Relaxed);
         Box::pin(async move {
             self.asked.send_modify(|count| *count += 1);
             self.alive().await;
             match far {
                 Far::Refusing(problem) => Err(problem),
-                Far::Blocked => std::future::pending().await,
+                Far::Blocked | Far::Silent => std::future::pending().await,
                 _ => Ok(Duration::from_millis(9)),
             }
         })

@@ -1,0 +1,144 @@
+//! Owns the proofs of targets: what a forward's check asks for, and one look at it.
+//!
+//! Receives a forward's configuration and a session, emits what a look found. Every
+//! probe but `command` goes through the session itself, never through our own listener:
+//! that would prove the listener.
+
+pub(crate) mod scheduler;
+
+use crate::adapter::Session;
+use localport_core::config::{ForwardSpec, HealthCheck, HealthCheckKind, Target};
+use localport_core::health::Settings;
+use localport_core::problem::{Code, Problem};
+use std::time::Duration;
+use tokio::time::timeout;
+
+/// Time between proofs where the configuration has no `health_check`.
+const INTERVAL: Duration = Duration::from_secs(30);
+/// Time a target has to accept where the configuration has no `health_check`.
+const DEADLINE: Duration = Duration::from_secs(10);
+/// Time a session has to answer a ping before it counts as lost, whatever the adapter
+/// promises: a tunnel that is black-holed must not stay green.
+const PING_DEADLINE: Duration = Duration::from_secs(10);
+
+/// Time a session has for it after a sleep or a change of the network: many round trips
+/// on any path, and half of what a person waits for the first byte.
+const SUSPECT_DEADLINE: Duration = Duration::from_secs(1);
+
+/// What is asked of one forward's target.
+#[derive(PartialEq)]
+pub(crate) struct Check {
+    /// The forward's name.
+    pub(crate) forward: String,
+    /// How evidence is weighed.
+    pub(crate) settings: Settings,
+    kind: HealthCheckKind,
+    deadline: Duration,
+    target: Target,
+    /// The target in words.
+    words: String,
+}
+
+/// What one look found.
+pub(crate) enum Looked {
+    /// The session does not answer.
+    Lost(Problem),
+    /// How long the probe took, or what it met.
+    Asked(Result<Duration, Problem>),
+}
+
+impl Check {
+    pub(crate) fn of(spec: &ForwardSpec) -> Self {
+        // Without a check, a confirmed no is a no: nobody asked for patience.
+        let plain = HealthCheck {
+            kind: HealthCheckKind::Tcp,
+            interval: INTERVAL,
+            timeout: DEADLINE,
+            failure_threshold: 1,
+            success_threshold: 1,
+            cluster_aware: true,
+        };
+        let check = spec.health_check.clone().unwrap_or(plain);
+        Self {
+            forward: spec.name.clone(),
+            settings: Settings {
+                interval: check.interval,
+                failure_threshold: check.failure_threshold,
+                success_threshold: check.success_threshold,
+                traffic_counts: check.kind == HealthCheckKind::Tcp,
+            },
+            deadline: check.timeout,
+            kind: check.kind,
+            target: spec.target.clone(),
+            words: spec.target_words(),
+        }
+    }
+
+    /// The probe's name, as the configuration writes it.
+    pub(crate) fn kind(&self) -> &'static str {
+        self.kind.name()
+    }
+
+    /// One round trip over the session, told at once, and one probe of the target. A
+    /// suspect session has less time to answer.
+    pub(crate) async fn look(
+        &self,
+        session: &dyn Session,
+        suspect: bool,
+        pinged: impl AsyncFnOnce(Duration),
+    ) -> Looked {
+        let patience = if suspect { SUSPECT_DEADLINE } else { PING_DEADLINE };
+        let round_trip = match timeout(patience, session.ping()).await {
+            Ok(Ok(round_trip)) => round_trip,
+            Ok(Err(problem)) => return Looked::Lost(problem),
+            Err(_) => return Looked::Lost(self.silent(patience)),
+        };
+        pinged(round_trip).await;
+        let result = match timeout(self.deadline, self.probe(session)).await {
+            Ok(result) => result,
+            Err(_) => Err(self.unanswered()),
+        };
+        Looked::Asked(result)
+    }
+
+    async fn probe(&self, session: &dyn Session) -> Result<Duration, Problem> {
+        session.probe().await
+    }
+
+    /// What a look amounts to that ended by a panic: the target is not to blame.
+    pub(crate) fn panicked(&self) -> Looked {
+        let sentence =
+            format!("The `{}` check of `{}` failed by a fault of its own", self.kind(), self.words);
+        let hint = "See the log, and report it as a bug";
+        Looked::Asked(Err(Problem::new(Code::Internal, sentence, hint)))
+    }
+
+    fn silent(&self, patience: Duration) -> Problem {
+        let (code, place) = match &self.target {
+            Target::Ssh(ssh) => (Code::SshFrozen, ssh.destination()),
+            Target::Kube(kube) => {
+                let context = kube.context.as_deref().unwrap_or("the current context");
+                (Code::KubeUnreachable, context.to_owned())
+            }
+        };
+        let seconds = patience.as_secs();
+        Problem::new(
+            code,
+            format!("`{place}` has not answered for `{seconds}` s"),
+            "Check the network and the VPN; the session is opened again by itself",
+        )
+    }
+
+    fn unanswered(&self) -> Problem {
+        let (target, seconds) = (&self.words, self.deadline.as_secs_f64());
+        let did = match self.kind {
+            HealthCheckKind::Tcp => "did not accept a connection".to_owned(),
+            _ => format!("did not answer the `{}` check", self.kind()),
+        };
+        Problem::new(
+            Code::TargetTimeout,
+            format!("`{target}` {did} within `{seconds}` s"),
+            "Check that the service runs and is not overloaded",
+        )
+    }
+}

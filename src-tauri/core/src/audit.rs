@@ -180,6 +180,9 @@ fn is_below(path: &str, places: &BTreeSet<String>) -> bool {
 mod tests {
     use super::*;
 
+    /// What the case is, the start, the end, and the keys of what is unexplained.
+    type Row<'a> = (&'a str, Vec<Thing>, Vec<Thing>, &'a [&'a str]);
+
     fn thing(key: &str, mark: Mark) -> Thing {
         Thing { key: key.to_owned(), name: format!("name of {key}"), mark }
     }
@@ -224,7 +227,7 @@ mod tests {
     #[test]
     fn s3_3_what_nothing_explains_is_named() {
         let socket = || thing("socket:[7]", Mark::Inet);
-        let table: [(&str, Vec<Thing>, Vec<Thing>, &[&str]); 11] = [
+        let table: [Row; 11] = [
             ("as before", vec![socket()], vec![socket()], &[]),
             ("one that ended", vec![socket()], vec![], &[]),
             ("a new socket", vec![], vec![socket()], &["socket:[7]"]),

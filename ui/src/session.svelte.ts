@@ -3,7 +3,7 @@
 //! Receives updates from the bridge and commands from the parts; emits reactive state.
 
 import type { Bridge } from "./bridge";
-import type { Command, Snapshot, Update } from "./generated/bindings";
+import type { Command, Ending, Snapshot, Update } from "./generated/bindings";
 import { apply } from "./model/picture";
 import { Traffic } from "./model/traffic";
 
@@ -15,6 +15,8 @@ export class Session {
   picture = $state.raw<Snapshot | null>(null);
   /** The engine's clock, moved on locally between updates. */
   now = $state(0);
+  /** How far the end had come when it was last heard of; none while nothing ends. */
+  lastEnding = $state.raw<Ending | null>(null);
   /** Why the engine cannot be heard. */
   lost = $state<string | null>(null);
   /** Rises when the meters have moved; reading it subscribes. */
@@ -52,6 +54,7 @@ export class Session {
     this.#offset = update.now - performance.now();
     this.now = update.now;
     this.picture = apply(this.picture, update);
+    if (this.picture?.phase !== "stopped") this.lastEnding = this.picture?.ending ?? null;
     if (this.picture) this.traffic.read(this.picture.forwards, this.picture.at);
   }
 

@@ -39,6 +39,8 @@ pub enum Command {
     Resume(Selector),
     /// Call the engine's end off, as long as nothing was cut.
     CancelQuit,
+    /// Pass to the end's next stage: waiting becomes cutting, cleaning up becomes force.
+    HurryQuit,
 }
 
 /// A drain of a part.

@@ -300,6 +300,9 @@ impl Engine {
                 // Whoever asked may have gone.
                 let _ = reply.send(self.call_off());
             }
+            Request::Command(Command::HurryQuit, reply) => {
+                let _ = reply.send(self.hurried());
+            }
             Request::Command(_, reply) if self.end.is_under_way() => {
                 let _ = reply.send(Err(Refusal::Quitting));
             }
@@ -348,6 +351,7 @@ impl Engine {
             // All of these have their own way.
             Command::TrustHostKey(_)
             | Command::CancelQuit
+            | Command::HurryQuit
             | Command::Drain(_)
             | Command::Resume(_) => {
                 return Ok((Done::default(), vec![]));

@@ -1,5 +1,5 @@
 //! Owns an engine that only pretends, for looking at the page in a plain browser:
-//! `?fake=five`, `empty`, `nothing`, `trouble`, `draining`, `starting`, `500`; with
+//! `?fake=five`, `empty`, `nothing`, `trouble`, `drained`, `draining`, `cutting`, `ended`, `starting`, `500`; with
 //! `&still` nothing moves, for photographs.
 
 import { DeclinedError, type Bridge } from "../bridge";
@@ -7,14 +7,15 @@ import type { Command, Forward, Snapshot, Update } from "../generated/bindings";
 import { FIXTURES, forward, START } from "./fixtures";
 
 function chosen(command: Command, forwards: Forward[]): Forward[] {
-  if (command.command === "cancel_quit") return [];
-  const { selector } = command;
+  if (command.command === "cancel_quit" || command.command === "hurry_quit") return [];
+  const selector = command.command === "drain" ? command.selector.selector : command.selector;
   if (typeof selector === "string" && command.command === "trust_host_key") {
     return forwards.filter(({ name }) => name === selector);
   }
   if (selector === "all" || typeof selector === "string") return forwards;
   if ("names" in selector) return forwards.filter(({ name }) => selector.names.includes(name));
-  return forwards.filter(({ tags }) => tags.includes(selector.tag));
+  if ("tag" in selector) return forwards.filter(({ tags }) => tags.includes(selector.tag));
+  return forwards.filter(({ context }) => context === selector.context);
 }
 
 function after(command: Command, each: Forward): Forward {
@@ -29,7 +30,7 @@ function after(command: Command, each: Forward): Forward {
       problem: null,
     };
   }
-  if (command.command === "start" || command.command === "trust_host_key") {
+  if (command.command === "start" || command.command === "resume" || command.command === "trust_host_key") {
     return forward(each.name, each.context, port, each.target, { technology: each.technology, bytes: each.bytes });
   }
   return { ...each, tunnel: { ...each.tunnel, state: "connecting", retry_at: null } };

@@ -1,7 +1,7 @@
 //! Owns the pictures that the page is looked at with in a plain browser: empty, five,
 //! trouble, 500 rows, and the rarer ones.
 
-import type { Context, Diagnostic, Forward, Problem, Snapshot } from "../generated/bindings";
+import type { Context, Diagnostic, Ending, Forward, Held, Problem, Snapshot } from "../generated/bindings";
 
 export const START = 1_790_000_000_000;
 
@@ -190,6 +190,24 @@ function many(): Forward[] {
   return forwards;
 }
 
+const DRAINED: Partial2 = { ...OFF, drain: { since: START - 240_000, stage: null, until: null, forced: 0 } };
+
+const DRAINING = {
+  wanted: false,
+  state: "stopping" as const,
+  listener: { state: "closed" as const, addresses: [] },
+  drain: { since: START - 4_000, stage: "complete_current" as const, until: START + 26_000, forced: 0 },
+};
+
+function held(kind: Held["kind"], name: string, owner: string): Held {
+  return { kind, name, owner };
+}
+
+function leaving(ending: Ending): Snapshot {
+  const closing = { state: "stopping" as const, listener: { state: "closed" as const, addresses: [] } };
+  return snapshot(FIVE().map((each) => (each.wanted ? { ...each, ...closing, wanted: false } : each)), { phase: "draining", ending });
+}
+
 export const FIXTURES: Record<string, () => Snapshot> = {
   empty: () => snapshot([], { config: { files: [], searched: SEARCHED, diagnostics: [], applied: 0, pending: null } }),
   nothing: () => snapshot([], { config: { files: ["/home/me/.config/localport/config.yaml"], searched: SEARCHED, diagnostics: DIAGNOSTICS, applied: 0, pending: null } }),
@@ -198,7 +216,10 @@ export const FIXTURES: Record<string, () => Snapshot> = {
     const picture = snapshot(TROUBLE(), {}, { staging: STAGING });
     return { ...picture, config: { ...picture.config, diagnostics: DIAGNOSTICS } };
   },
-  draining: () => snapshot(FIVE().map((each) => ({ ...each, state: "stopping" as const, listener: { state: "closed" as const, addresses: [] } })), { phase: "draining", ending: { stage: "complete_current", since: START, until: START + 7_000, open: 5, can_cancel: true } }),
+  drained: () => snapshot(FIVE().map((each, index) => (index === 0 ? { ...each, ...DRAINING } : index === 2 ? forward(each.name, each.context, 6379, each.target, DRAINED) : each))),
+  draining: () => leaving({ stage: "complete_current", since: START - 1_000, until: START + 7_000, open: 8, can_cancel: true, left: [{ kind: "connection", count: 8 }, { kind: "session", count: 3 }, { kind: "child", count: 1 }], first: [held("connection", "4 open connections", "api"), held("connection", "3 open connections", "cache"), held("connection", "1 open connection", "grafana"), held("session", "session 1", "api"), held("session", "session 1", "cache")], more: 12, forced: 0 }),
+  cutting: () => leaving({ stage: "cancel_tasks", since: START, until: START + 14_000, open: 0, can_cancel: false, left: [{ kind: "session", count: 2 }, { kind: "child", count: 1 }], first: [held("session", "session 1", "payments-gateway-read-replica-eu-central-1-blue"), held("session", "session 4", "cache"), held("child", "ssh deploy@bastion.example.com", "ssh")], more: 0, forced: 3 }),
+  ended: () => snapshot(FIVE().map((each) => ({ ...each, ...OFF, listener: { state: "closed" as const, addresses: [] }, tunnel: { ...each.tunnel, state: "off" as const }, target_health: { state: "unknown" as const, checked: null, fresh_until: null }, connections: each.connections, bytes: each.bytes })), { phase: "stopped" }),
   starting: () => snapshot([], { phase: "starting", config: { files: [], searched: [], diagnostics: [], applied: 0, pending: null } }),
   "500": () => snapshot(many()),
 };

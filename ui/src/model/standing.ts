@@ -14,6 +14,7 @@ export type Word =
   | "waiting"
   | "broken"
   | "draining"
+  | "drained"
   | "off";
 
 /** Serving only when all three facts hold and the proof is still fresh. */
@@ -35,7 +36,7 @@ export function standing(forward: Forward, now: number): Standing {
 /** The word people see for it. */
 export function word(forward: Forward, now: number): Word {
   const stands = standing(forward, now);
-  if (stands === "off") return "off";
+  if (stands === "off") return forward.drain === null ? "off" : "drained";
   if (forward.state === "stopping") return "draining";
   switch (stands) {
     case "broken":
@@ -59,6 +60,7 @@ export function tone(word: Word): Tone {
     case "broken":
       return "bad";
     case "off":
+    case "drained":
     case "draining":
       return "idle";
     default:
@@ -74,6 +76,7 @@ const ORDER: Word[] = [
   "waiting",
   "broken",
   "draining",
+  "drained",
   "off",
 ];
 

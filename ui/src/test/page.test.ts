@@ -183,9 +183,38 @@ describe("overview (D3)", () => {
 
   test("while it quits it says so and takes no commands", async () => {
     await open("draining");
-    expect(document.querySelector("header p")!.textContent).toBe("Quitting: 8 connections finishing, cut in 7 s");
-    expect(button(document.body, "Keep running").disabled).toBe(false);
+    expect(document.querySelector("header p")!.textContent).toBe("Quitting");
+    const view = document.querySelector("[aria-label=Quitting]")!;
+    expect(view.querySelector("[aria-current=step]")!.textContent).toContain("Connections finish");
+    for (const part of ["8 connections may still finish", "7 s left at most", "4 open connections", "and 12 more", "cuts 8 open connections"]) {
+      expect(view.textContent).toContain(part);
+    }
+    await click(button(view, "Keep running"));
+    await click(button(view, "Close now"));
+    expect(asked).toEqual([{ command: "cancel_quit" }, { command: "hurry_quit" }]);
     expect([...document.querySelectorAll<HTMLButtonElement>("[role=switch]")].every((each) => each.disabled)).toBe(true);
+  });
+
+  test("after the cut nothing can be called off, and what was forced is said", async () => {
+    await open("cutting");
+    const view = document.querySelector("[aria-label=Quitting]")!;
+    expect(button(view, "Keep running")).toBeUndefined();
+    expect(view.textContent).toContain("3 things forced so far");
+    expect(view.textContent).toContain("Cleaning up: 2 sessions, 1 process");
+    const { forwards } = FIXTURES["ended"]!();
+    hear({ update: "changed", now: START, seq: 9, at: START, phase: "stopped", ending: null, forwards, contexts: null });
+    flushSync();
+    expect(document.querySelector("[aria-label=Quitting]")).toBeNull();
+    expect(text()).toContain("3 things had to be forced. localport shutdown last names them.");
+  });
+
+  test("a drained forward says who and since when, and comes back by a click", async () => {
+    await open("drained");
+    expect(document.querySelector("header p")!.textContent).toBe("2 serving · 1 draining · 1 drained · 1 off");
+    expect(row("cache").textContent).toContain("Drained by a person 4 min ago");
+    expect(row("api").textContent).toContain("4 connections may finish, cut in 26 s");
+    await click(button(row("cache"), "Resume"));
+    expect(asked).toEqual([{ command: "resume", selector: { names: ["cache"] } }]);
   });
 
   test("/ goes to the search, escape leaves it, arrows walk the rows", async () => {

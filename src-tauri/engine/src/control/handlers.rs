@@ -203,6 +203,10 @@ pub(super) async fn cancel_quit(shared: Arc<Shared>, _call: Call) -> Answer {
     command(&shared, Command::CancelQuit).await
 }
 
+pub(super) async fn hurry_quit(shared: Arc<Shared>, _call: Call) -> Answer {
+    command(&shared, Command::HurryQuit).await
+}
+
 /// Resolves when an end that was begun is called off.
 async fn called_off(engine: &EngineHandle) {
     let mut snapshots = engine.snapshot();

@@ -205,6 +205,13 @@ pub(super) const ROUTES: &[Route] = &[
         "Calls the end off, as long as no connection was cut: everything listens again.",
     ),
     post(
+        "/v1/quit/hurry",
+        None,
+        "Done",
+        handler!(handlers::hurry_quit),
+        "Passes to the end's next stage: waiting becomes cutting, cleaning up becomes force.",
+    ),
+    post(
         "/v1/window",
         None,
         "Empty",

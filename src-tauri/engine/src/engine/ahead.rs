@@ -109,7 +109,8 @@ impl Ahead {
             | Command::Resume(_)
             | Command::RetryNow(_)
             | Command::TrustHostKey(_)
-            | Command::CancelQuit => return vec![],
+            | Command::CancelQuit
+            | Command::HurryQuit => return vec![],
         };
         let Self { memory, enabled, .. } = self;
         let known = forwards.iter().filter_map(|name| Some((name, *enabled.get(name)?)));

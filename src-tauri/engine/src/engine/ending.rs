@@ -147,6 +147,15 @@ impl Engine {
         }
     }
 
+    /// A person does not want to wait for the stage under way.
+    pub(super) fn hurried(&mut self) -> Result<Done, Refusal> {
+        if !self.end.is_under_way() {
+            return Err(Refusal::NotNow { sentence: "LocalPort is not quitting".to_owned() });
+        }
+        self.drive(Input::Ask);
+        Ok(Done { message: Some("LocalPort hurries".to_owned()), ..Done::default() })
+    }
+
     /// Calls the end off, if there is one that nothing was lost in yet.
     pub(super) fn call_off(&mut self) -> Result<Done, Refusal> {
         if !self.end.is_under_way() {

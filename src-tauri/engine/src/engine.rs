@@ -89,12 +89,12 @@ pub fn start(options: Options) -> EngineHandle {
     let (wish, wished) = watch::channel(Wish::Run);
     let (asks, asks_in) = mpsc::channel(64);
     let (rest, pulse) = Rest::new();
-    let schedule = Schedule::start(tasks.child("probes"), clock);
+    let schedule = Schedule::start(tasks.child("probes"), clock.clone());
     let shared = Arc::new(Shared {
         registry: options.registry.clone(),
         tasks: tasks.child("supervisors"),
         buffers: Arc::default(),
-        clock,
+        clock: clock.clone(),
         changed: changed.clone(),
         schedule: schedule.clone(),
         searches: Semaphore::new(1),
@@ -104,7 +104,7 @@ pub fn start(options: Options) -> EngineHandle {
     });
     let budgets = Budgets { complete_current: options.drain, ..options.config.shutdown };
     let view = ConfigView::of(&options.config, &options.searched, clock.now());
-    let board = Board::new(view, clock);
+    let board = Board::new(view, clock.clone());
     let snapshot = watch::Sender::new(Arc::new(board.snapshot(clock.now())));
     let handle = EngineHandle {
         requests,
@@ -118,7 +118,7 @@ pub fn start(options: Options) -> EngineHandle {
         stopped: stopped_out,
         registry: options.registry.clone(),
         probes: schedule.control(),
-        clock,
+        clock: clock.clone(),
     };
     let mut engine = Engine {
         adapters: [options.ssh, options.kube],

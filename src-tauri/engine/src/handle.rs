@@ -18,6 +18,7 @@ use localport_core::shutdown::Reason;
 use localport_core::snapshot::{ConfigView, Snapshot};
 use localport_core::time::Timestamp;
 use std::collections::{BTreeMap, VecDeque};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
 use tokio::sync::{broadcast, mpsc, oneshot, watch};
@@ -71,26 +72,39 @@ pub(crate) enum Ask {
 }
 
 /// Wall-clock time that never runs backwards: the wall clock at the start plus
-/// monotonic time since.
-#[derive(Clone, Copy, Debug)]
+/// monotonic time since, plus what the machine slept. Clones are one clock.
+#[derive(Clone, Debug)]
 pub struct Clock {
     wall: Timestamp,
     start: Instant,
+    /// Milliseconds that passed while the monotonic clock stood still.
+    slept: Arc<AtomicU64>,
 }
+
+/// Less than this is the two clocks' drift, not a sleep.
+const DRIFT: Duration = Duration::from_secs(2);
 
 impl Clock {
     /// A clock that starts now.
     #[must_use]
     pub fn start() -> Self {
-        let since_epoch =
-            SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or(Duration::ZERO);
-        Self { wall: Timestamp::default() + since_epoch, start: Instant::now() }
+        Self { wall: wall(), start: Instant::now(), slept: Arc::default() }
     }
 
     /// This moment.
     #[must_use]
     pub fn now(&self) -> Timestamp {
-        self.wall + self.start.elapsed()
+        let slept = Duration::from_millis(self.slept.load(Ordering::Relaxed));
+        self.wall + self.start.elapsed() + slept
+    }
+
+    /// The machine woke up: catches up with the wall clock, unless that is behind.
+    pub(crate) fn catch_up(&self) {
+        let behind = wall().since(self.now());
+        if behind >= DRIFT {
+            let slept = u64::try_from(behind.as_millis()).unwrap_or(0);
+            self.slept.fetch_add(slept, Ordering::Relaxed);
+        }
     }
 
     /// The runtime's instant for `at`; this moment when `at` has passed.
@@ -98,6 +112,11 @@ impl Clock {
     pub fn instant(&self, at: Timestamp) -> Instant {
         Instant::now() + at.since(self.now())
     }
+}
+
+fn wall() -> Timestamp {
+    let since_epoch = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
+    Timestamp::default() + since_epoch.unwrap_or(Duration::ZERO)
 }
 
 impl EngineHandle {
@@ -298,7 +317,7 @@ impl EngineHandle {
     /// The engine's clock.
     #[must_use]
     pub fn clock(&self) -> Clock {
-        self.clock
+        self.clock.clone()
     }
 }
 
@@ -324,5 +343,25 @@ pub struct TrafficWatch {
 impl Drop for TrafficWatch {
     fn drop(&mut self) {
         self.watchers.send_modify(|count| *count -= 1);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// G3: after a night's sleep nothing looks fresh that is a night old.
+    #[tokio::test]
+    async fn g3_a_clock_that_stood_still_catches_up_and_its_clones_with_it() {
+        let night = Duration::from_secs(8 * 3600);
+        let clock = Clock { wall: wall() - night, ..Clock::start() };
+        let clone = clock.clone();
+        assert!(wall().since(clone.now()) >= night - DRIFT);
+        clock.catch_up();
+        assert!(wall().since(clone.now()) < DRIFT, "the clone is the same clock");
+        let ahead = Clock { wall: wall() + night, ..Clock::start() };
+        let before = ahead.now();
+        ahead.catch_up();
+        assert!(ahead.now() >= before && ahead.now().since(before) < DRIFT, "never back, nor on");
     }
 }

@@ -431,7 +431,7 @@ impl Supervisor {
             buffers: self.shared.buffers.clone(),
             registry: self.shared.registry.clone(),
             evidence: self.evidence.clone(),
-            clock: self.shared.clock,
+            clock: self.shared.clock.clone(),
             changed: self.shared.changed.clone(),
         });
         let bound = self.port.bind(&self.spec, service, &self.shared).await;

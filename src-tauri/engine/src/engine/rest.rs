@@ -70,6 +70,7 @@ impl Engine {
     }
 
     pub(super) fn wake(&mut self, slept: Option<Duration>) {
+        self.clock.catch_up();
         let slept_ms = slept.map(|slept| u64::try_from(slept.as_millis()).unwrap_or(u64::MAX));
         self.announce(None, Kind::Woke { slept_ms });
         self.rest.waiting.clear();

@@ -9,3 +9,11 @@ pub fn ssh() -> Result {
     let words = ["run", "--release", "--quiet", "-p", "localport-tests", "--bin", "bench-ssh"];
     step("ssh forwards", &mut cargo(&words))
 }
+
+/// Kubernetes forwards against kubectl, where the machine has one, and against one
+/// WebSocket per connection, on a double of an API server.
+pub fn kube() -> Result {
+    install(&[RUN, BUILD])?;
+    let words = ["run", "--release", "--quiet", "-p", "localport-tests", "--bin", "bench-kube"];
+    step("Kubernetes forwards", &mut cargo(&words))
+}

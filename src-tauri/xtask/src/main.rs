@@ -17,6 +17,7 @@ cargo xtask <task>
   demo          set up this machine, build, and carry real bytes through a real forward
   test          set up this machine, and run every check and test
   bench ssh     measure our SSH forwards against plain `ssh -L`, side by side
+  bench kube    measure our Kubernetes forwards against kubectl, side by side
   cross-check   type-check the Windows and macOS code on a Debian machine
   audit         compare the dependencies with the database of known vulnerabilities
 
@@ -31,6 +32,7 @@ fn main() -> ExitCode {
         ["demo", rest @ ..] => demo::run(rest),
         ["test", rest @ ..] => test::run(rest),
         ["bench", "ssh"] => bench::ssh(),
+        ["bench", "kube"] => bench::kube(),
         ["cross-check"] => cross_check::run(),
         ["audit"] => test::audit(),
         ["help" | "--help" | "-h"] | [] => {

@@ -59,7 +59,8 @@ fn tunnels(rig: &Rig) -> usize {
 /// G6: what each answer leads to; and what was found is not asked for again.
 #[tokio::test]
 async fn g6_the_way_falls_where_another_may_do_and_is_kept() {
-    let table: [(&[(&'static str, u16, bool)], &str); 5] = [
+    type Refused = (&'static str, u16, bool);
+    let table: [(&[Refused], &str); 5] = [
         (&[], "spdy-ws"),
         (&[("spdy-ws", 403, false)], "spdy"),
         (&[("spdy-ws", 400, true)], "spdy"),

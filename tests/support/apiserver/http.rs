@@ -87,6 +87,20 @@ async fn answer(request: Request<Incoming>, state: &Arc<State>, tasks: &Tasks) -
             "gitCommit": "", "gitTreeState": "", "buildDate": "", "goVersion": "", "compiler": "",
             "platform": "" })),
         ("get", "/readyz") => text(StatusCode::OK, "ok"),
+        // What kubectl looks up before it does anything.
+        ("get", "/api") => ok(&json!({ "kind": "APIVersions", "versions": ["v1"] })),
+        ("get", "/apis") => {
+            ok(&json!({ "kind": "APIGroupList", "apiVersion": "v1", "groups": [] }))
+        }
+        ("get", "/api/v1") => {
+            let resource = |name: &str, kind: &str| {
+                json!({ "name": name, "singularName": kind.to_lowercase(), "namespaced": true,
+                    "kind": kind, "verbs": ["get", "list", "watch", "create"] })
+            };
+            let resources = [resource("pods", "Pod"), resource("services", "Service")];
+            ok(&json!({ "kind": "APIResourceList", "apiVersion": "v1", "groupVersion": "v1",
+                "resources": resources }))
+        }
         ("create", "selfsubjectaccessreviews") => review(request, state).await,
         ("get" | "create", "pods/portforward") => forward::answer(request, &asked, state, tasks),
         ("list", _) => ok(&list(&asked, state)),

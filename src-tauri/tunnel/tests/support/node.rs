@@ -16,6 +16,8 @@
 use bytes::{Buf, BytesMut};
 use futures_util::future::BoxFuture;
 use futures_util::{SinkExt, StreamExt};
+use miniz_oxide::inflate::TINFLStatus;
+use miniz_oxide::inflate::core::{DecompressorOxide, decompress, inflate_flags as flags};
 use std::collections::HashMap;
 use std::io;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
@@ -512,10 +514,15 @@ fn control(kind: u16, body: &[u8]) -> Vec<u8> {
     frame
 }
 
-/// The client's header blocks, which must be stored.
+/// What SPDY/3 starts its compression with.
+const DICTIONARY: &[u8] = include_bytes!("spdy3.dictionary");
+
+/// The client's header blocks, in one stream.
 #[derive(Default)]
 struct Blocks {
-    started: bool,
+    inflater: Box<DecompressorOxide>,
+    /// All that was inflated, behind the dictionary; a client's headers are few.
+    plain: Vec<u8>,
     broken: bool,
 }
 
@@ -525,28 +532,29 @@ impl Blocks {
             return Err("the block before did not end with an empty stored block".to_owned());
         }
         self.broken = !block.ends_with(&[0, 0, 0xff, 0xff]);
-        if !self.started {
-            let start = [0x78, 0xbb, 0xe3, 0xc6, 0xa7, 0xc2];
-            block = block.strip_prefix(&start).ok_or("no zlib header with the dictionary")?;
-            self.started = true;
-        }
-        let mut plain = Vec::new();
-        while !block.is_empty() {
-            if block.len() < 5 || block[0] != 0 {
-                return Err("a deflate block that is not stored".to_owned());
+        if self.plain.is_empty() {
+            let named = block.len() > 6 && block[2..6] == [0xe3, 0xc6, 0xa7, 0xc2];
+            if !named || block[0] != 0x78 || block[1] & 0x20 == 0 {
+                return Err("no zlib header with the dictionary".to_owned());
             }
-            let size = usize::from(u16::from_le_bytes([block[1], block[2]]));
-            if u16::from_le_bytes([block[3], block[4]]) != !(size as u16) || block.len() < 5 + size
-            {
-                return Err("a stored block of a wrong length".to_owned());
-            }
-            plain.extend_from_slice(&block[5..5 + size]);
-            block = &block[5 + size..];
+            block = &block[6..];
+            self.plain.extend_from_slice(DICTIONARY);
         }
-        let mut plain = &plain[..];
+        // Matches reach back 32 KiB.
+        let start = self.plain.len().min(32 * 1024);
+        self.plain.drain(..self.plain.len() - start);
+        self.plain.resize(start + 16 * 1024, 0);
+        let options =
+            flags::TINFL_FLAG_HAS_MORE_INPUT | flags::TINFL_FLAG_USING_NON_WRAPPING_OUTPUT_BUF;
+        let (status, read, written) =
+            decompress(&mut self.inflater, block, &mut self.plain, start, options);
+        self.plain.truncate(start + written);
+        if status != TINFLStatus::NeedsMoreInput || read != block.len() {
+            return Err(format!("a header block that is no deflate: {status:?}"));
+        }
+        let mut plain = &self.plain[start..];
         let mut headers = HashMap::new();
-        let number = plain.try_get_u32().map_err(|_| "a short header block")?;
-        for _ in 0..number {
+        for _ in 0..plain.try_get_u32().map_err(|_| "a short header block")? {
             let name = take_text(&mut plain)?;
             if name.to_lowercase() != name {
                 return Err(format!("the header {name} is not in lower case"));

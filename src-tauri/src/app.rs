@@ -91,7 +91,8 @@ impl Shell {
             .then(|| engine.claim(LeaseKind::Inhibitor, "sleep:shutdown"));
         let inputs = Inputs { actions, windows: host.take_open_window(), lifecycle: watch };
         let controller =
-            Controller::new(engine.clone(), surface.clone(), ending.clone(), tasks.clone());
+            Controller::new(engine.clone(), surface.clone(), ending.clone(), tasks.clone())
+                .with_reload(host.reload.clone());
         tasks.spawn("controller", async move {
             let _inhibitor = inhibitor;
             controller.run(inputs).await;

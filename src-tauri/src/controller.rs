@@ -7,9 +7,11 @@ use crate::ending::Ending;
 use crate::surface::{Action, Surface};
 use crate::tray;
 use localport_core::command::{Command, Selector};
+use localport_core::config::reload::Who;
 use localport_core::lifecycle::LifecycleEvent;
 use localport_core::shutdown::Reason;
 use localport_core::snapshot::{Forward, Snapshot, Standing};
+use localport_engine::config_store::Reloader;
 use localport_engine::handle::EngineHandle;
 use localport_engine::registry::Tasks;
 use localport_lifecycle::{Notice, Watch};
@@ -38,6 +40,7 @@ pub(crate) struct Controller<S> {
     surface: Arc<S>,
     ending: Arc<Ending>,
     tasks: Tasks,
+    reload: Option<Reloader>,
     snapshot: watch::Receiver<Arc<Snapshot>>,
     shown: Option<tray::Menu>,
     /// When the next menu may be shown, and whether one is due then.
@@ -55,7 +58,22 @@ impl<S: Surface> Controller<S> {
     ) -> Self {
         let snapshot = engine.snapshot();
         let pace = Instant::now();
-        Self { engine, surface, ending, tasks, snapshot, shown: None, pace, due: true }
+        Self {
+            engine,
+            surface,
+            ending,
+            tasks,
+            reload: None,
+            snapshot,
+            shown: None,
+            pace,
+            due: true,
+        }
+    }
+
+    /// Has the configuration read again on HUP.
+    pub(crate) fn with_reload(self, reload: Reloader) -> Self {
+        Self { reload: Some(reload), ..self }
     }
 
     /// Runs until the engine's last snapshot.
@@ -110,7 +128,9 @@ impl<S: Surface> Controller<S> {
                 self.ending.begin(&self.engine, source.into());
             }
             LifecycleEvent::ReloadRequested => {
-                tracing::info!("the configuration is read again at the next start");
+                if let Some(reload) = &self.reload {
+                    reload.ask(Who::Hup);
+                }
             }
             LifecycleEvent::SessionEnding { end, within } => {
                 tracing::info!(?end, ?within, "the session ends");

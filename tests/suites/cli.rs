@@ -12,6 +12,8 @@ mod drain;
 mod history;
 #[path = "cli/life.rs"]
 mod life;
+#[path = "cli/reload.rs"]
+mod reload;
 #[path = "cli/socket.rs"]
 mod socket;
 #[path = "cli/traffic.rs"]

@@ -66,6 +66,8 @@ pub(crate) enum Command {
     Drain(Drain),
     /// Switch on again what `drain` took.
     Resume(Selection),
+    /// Read the configuration again and apply what changed.
+    Reload,
     /// Show what happened.
     Events(Events),
     /// Show the log.
@@ -190,6 +192,8 @@ pub(crate) enum ConfigCommand {
         /// The file; the first one found when absent.
         file: Option<PathBuf>,
     },
+    /// Print what a reload would change in the running LocalPort, and change nothing.
+    Plan,
     /// Print which file is used, and where LocalPort looks.
     Path,
 }

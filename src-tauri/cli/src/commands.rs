@@ -8,6 +8,7 @@ mod live;
 mod logs;
 mod metrics;
 mod quit;
+mod reload;
 mod resources;
 mod run;
 mod shell;
@@ -16,7 +17,7 @@ mod ssh;
 mod status;
 mod switch;
 
-use crate::args::{Arguments, Command};
+use crate::args::{Arguments, Command, Config, ConfigCommand};
 use crate::exit::{CommandError, Exit};
 use crate::output::Output;
 use localport_engine::deadline::Deadline;
@@ -39,6 +40,10 @@ pub(crate) async fn run(
         Command::Retry(selection) => switch::run(&home, "retry", selection, output).await,
         Command::Drain(drain) => drain::run(&home, drain, output).await,
         Command::Resume(selection) => switch::run(&home, "resume", selection, output).await,
+        Command::Reload => reload::run(&home, false, output).await,
+        Command::Config(Config { command: ConfigCommand::Plan }) => {
+            reload::run(&home, true, output).await
+        }
         Command::Events(events) => events::run(&home, &events, output).await,
         Command::Logs(logs) => logs::run(&home, &logs, output).await,
         Command::Resources => resources::run(&home, output).await,

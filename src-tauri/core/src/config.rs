@@ -13,6 +13,7 @@ mod fields;
 mod load;
 mod mask;
 mod model;
+pub mod reload;
 mod restart;
 mod rule;
 mod scalars;

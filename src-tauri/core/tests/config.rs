@@ -20,5 +20,7 @@ mod good;
 mod machine;
 #[path = "config/properties.rs"]
 mod properties;
+#[path = "config/reload.rs"]
+mod reload;
 #[path = "config/rules.rs"]
 mod rules;

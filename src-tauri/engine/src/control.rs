@@ -15,6 +15,7 @@ mod streams;
 #[cfg_attr(not(windows), path = "control/unix.rs")]
 mod transport;
 
+use crate::config_store::Reloader;
 use crate::engine::HOST;
 use crate::handle::EngineHandle;
 use crate::home::Home;
@@ -49,6 +50,7 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(200);
 /// What the answers are made from.
 pub(crate) struct Api {
     pub(crate) engine: EngineHandle,
+    pub(crate) reload: Reloader,
     pub(crate) home: Home,
     pub(crate) logs: Option<Logs>,
     pub(crate) store: Store,

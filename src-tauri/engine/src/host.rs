@@ -15,6 +15,7 @@ pub use lock::{Owner, Role};
 
 use crate::adapter::kube::install_tls_provider;
 use crate::adapter::ssh::SshOptions;
+use crate::config_store::{self, Reloader};
 use crate::control::{self, Control};
 use crate::deadline::Deadline;
 use crate::engine::{self, HOST, Options};
@@ -82,6 +83,8 @@ impl HostOptions {
 pub struct RunningHost {
     /// The engine.
     pub engine: EngineHandle,
+    /// Reads the configuration again.
+    pub reload: Reloader,
     /// Who this host is, as a second start reads it.
     pub owner: Owner,
     /// What the start found of a host that did not end by itself, in one sentence.
@@ -129,6 +132,7 @@ pub async fn start(options: HostOptions) -> Result<RunningHost, HostError> {
     let kube = adapters::kube(&registry);
     let expected = Expected::of(&loaded.config, &memory.switches);
     let drain = options.drain.unwrap_or(loaded.config.shutdown.complete_current);
+    let in_force = loaded.config.clone();
     let engine = engine::start(Options {
         config: loaded.config,
         searched: loaded.searched,
@@ -145,7 +149,17 @@ pub async fn start(options: HostOptions) -> Result<RunningHost, HostError> {
     let store = Store::start(&home, &tasks);
     let (released, release) = watch::channel(None);
     let (open_window, windows) = mpsc::channel(1);
+    let reload = config_store::start(
+        config_store::Options {
+            home: home.clone(),
+            named: options.config_files,
+            engine: engine.clone(),
+            in_force,
+        },
+        &tasks,
+    );
     let api = control::Api {
+        reload: reload.clone(),
         engine: engine.clone(),
         home,
         logs: options.logs,
@@ -167,6 +181,7 @@ pub async fn start(options: HostOptions) -> Result<RunningHost, HostError> {
     journal.put(Entry::HostReady);
     Ok(RunningHost {
         engine,
+        reload,
         owner,
         found,
         open_window: Some(windows),

@@ -4,6 +4,7 @@
 
 pub mod adapter;
 mod client;
+pub mod config_store;
 pub mod control;
 pub mod deadline;
 pub mod engine;

@@ -47,7 +47,7 @@ fn errors_of_one_service_leave_the_others_running() {
     assert!(host.line().contains("runs 1 forward "));
     host.complaint_with("localport.yaml:4:5: error:");
     let view = sandbox.http("GET /v1/config", "").json();
-    assert_eq!(keys(&view), set(&["files", "searched", "diagnostics"]));
+    assert_eq!(keys(&view), set(&["applied", "diagnostics", "files", "pending", "searched"]));
     assert_ne!(view["diagnostics"], json!([]));
 }
 

@@ -20,7 +20,8 @@ pub(crate) fn run(
     match command {
         ConfigCommand::Check { file } => check(load(home, file, files)?, output),
         ConfigCommand::Show { file } => show(load(home, file, files)?, output),
-        ConfigCommand::Path => path(home, files, output),
+        // Asked of the running LocalPort.
+        ConfigCommand::Plan | ConfigCommand::Path => path(home, files, output),
     }
 }
 
@@ -70,7 +71,7 @@ fn count(number: usize, noun: &str) -> String {
 }
 
 /// The complaint as compilers write it, with its severity in colour.
-fn words(complaint: &Diagnostic, colour: bool) -> String {
+pub(super) fn words(complaint: &Diagnostic, colour: bool) -> String {
     let (word, hue) = match complaint.severity {
         Severity::Error => ("error", AnsiColor::Red),
         Severity::Warning => ("warning", AnsiColor::Yellow),

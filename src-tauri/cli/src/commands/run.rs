@@ -10,6 +10,7 @@ use crate::output::Output;
 use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
 use localport_core::config::Severity;
+use localport_core::config::reload::Who;
 use localport_core::lifecycle::{LifecycleEvent, QuitSource};
 use localport_core::progress::Progress;
 use localport_core::resource::LeaseKind;
@@ -149,7 +150,7 @@ async fn serve(
     mut watch: Watch,
     output: &mut Output,
 ) -> Result<Exit, CommandError> {
-    let engine = host.engine.clone();
+    let (engine, reload) = (host.engine.clone(), host.reload.clone());
     let _inhibitor = watch.inhibits().then(|| engine.claim(LeaseKind::Inhibitor, "sleep:shutdown"));
     let ending = host.wait();
     tokio::pin!(ending);
@@ -177,9 +178,7 @@ async fn serve(
                     let asked = engine.snapshot().borrow().phase == Phase::Draining;
                     request(&engine, source, asked, output).await;
                 }
-                LifecycleEvent::ReloadRequested => {
-                    tracing::warn!("HUP is not yet acted on: start again to read the configuration");
-                }
+                LifecycleEvent::ReloadRequested => reload.ask(Who::Hup),
                 LifecycleEvent::SessionEnding { end, within } => {
                     engine.quit_within(end.into(), within);
                     session.push(done);

@@ -24,7 +24,8 @@ pub struct Plan {
     pub unchanged: Vec<String>,
     /// Whether forwards that stay come in another order.
     pub reordered: bool,
-    /// Whether something changed that belongs to no forward, such as `cluster_health`.
+    /// Whether something changed that belongs to no forward, such as `cluster_health`
+    /// or the budgets of an end.
     pub general: bool,
     /// The new configuration without its forwards.
     frame: Config,
@@ -73,7 +74,8 @@ pub fn diff(old: &Config, new: &Config) -> Plan {
 
     let mut plan = Plan {
         general: old.cluster_health != new.cluster_health
-            || old.cluster_contexts != new.cluster_contexts,
+            || old.cluster_contexts != new.cluster_contexts
+            || old.shutdown != new.shutdown,
         frame: Config { forwards: vec![], ..new.clone() },
         order: new.forwards.iter().map(|spec| spec.name.clone()).collect(),
         ..Plan::default()

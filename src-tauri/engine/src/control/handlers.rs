@@ -8,6 +8,7 @@ use crate::handle::EngineHandle;
 use crate::registry::{LeaseInfo, LeaseKind};
 use hyper::StatusCode;
 use localport_core::command::{Command, Done, Drain, Refusal, Selector};
+use localport_core::config::reload::Who;
 use localport_core::metrics::{self, Facts};
 use localport_core::parts::PartReceipt;
 use localport_core::receipt::Receipt;
@@ -130,6 +131,20 @@ pub(super) async fn metrics(shared: Arc<Shared>, _call: Call) -> Answer {
 pub(super) async fn config(shared: Arc<Shared>, _call: Call) -> Answer {
     let snapshot = shared.api.engine.snapshot().borrow().clone();
     Ok(answer::json(&snapshot.config))
+}
+
+/// Body of `reload`.
+#[derive(Debug, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct ReloadAsk {
+    /// Only say what would change.
+    #[serde(default)]
+    pub(super) dry: bool,
+}
+
+pub(super) async fn reload(shared: Arc<Shared>, call: Call) -> Answer {
+    let ReloadAsk { dry } = call.json_or_default()?;
+    Ok(answer::json(&shared.api.reload.reload(Who::Command, dry).await?))
 }
 
 pub(super) async fn start(shared: Arc<Shared>, call: Call) -> Answer {

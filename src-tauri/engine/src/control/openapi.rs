@@ -272,6 +272,12 @@ fn snapshot() -> Value {
             ("diagnostics", list(reference("Diagnostic"))), ("applied", count()),
             ("pending", maybe(reference("Pending"))),
         ]),
+        "ReloadAsk": { "type": "object", "properties": { "dry": flag() } },
+        "Reload": object(&[
+            ("in_force", flag()), ("sentence", text()), ("pending", maybe(reference("Pending"))),
+            ("lines", list(text())), ("plan", json!({ "type": "object" })),
+            ("diagnostics", list(reference("Diagnostic"))),
+        ]),
         "Pending": object(&[("why", text()), ("sentence", text()), ("hint", text())]),
         "Diagnostic": object(&[
             ("severity", text()), ("code", text()), ("file", text()), ("line", count()),

@@ -152,6 +152,13 @@ pub(super) const ROUTES: &[Route] = &[
         handler!(handlers::config),
         "The configuration's files and every complaint about them.",
     ),
+    post(
+        "/v1/reload",
+        Some("ReloadAsk"),
+        "Reload",
+        handler!(handlers::reload),
+        "Reads the configuration again and applies what changed; with `dry`, only says what would.",
+    ),
     get("/v1/openapi.json", "OpenApi", handler!(openapi::document), "This description."),
     post("/v1/start", Some("Selector"), "Done", handler!(handlers::start), "Switches forwards on."),
     post("/v1/stop", Some("Selector"), "Done", handler!(handlers::stop), "Switches forwards off."),

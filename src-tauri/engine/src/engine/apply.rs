@@ -98,6 +98,9 @@ impl Engine {
         let gone: Vec<String> =
             plan.removed.iter().chain(renamed.map(|change| &change.was)).cloned().collect();
         self.reconfigured(&gone, &switched(true), &switched(false));
+        if self.config.shutdown != ask.config.shutdown {
+            self.end.rebudget(ask.config.shutdown);
+        }
         self.config = ask.config;
         self.stale.mark(Duration::ZERO);
         let work = self.supervisors.spawn_to_end("new configuration", moving.run());

@@ -59,6 +59,11 @@ impl End {
         }
     }
 
+    /// The next end goes by these.
+    pub(super) fn rebudget(&mut self, budgets: Budgets) {
+        self.budgets = budgets;
+    }
+
     pub(super) fn is_over(&self) -> bool {
         matches!(self.state, State::Ended { .. })
     }

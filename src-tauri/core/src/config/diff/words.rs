@@ -72,7 +72,7 @@ impl Plan {
             lines.push("~ the order changes".to_owned());
         }
         if self.general {
-            lines.push("~ how clusters are watched changes".to_owned());
+            lines.push("~ settings for all forwards change".to_owned());
         }
         lines
     }

@@ -214,7 +214,12 @@ export const FIXTURES: Record<string, () => Snapshot> = {
   five: () => snapshot(FIVE()),
   trouble: () => {
     const picture = snapshot(TROUBLE(), {}, { staging: STAGING });
-    return { ...picture, config: { ...picture.config, diagnostics: DIAGNOSTICS } };
+    const pending = {
+      why: "invalid" as const,
+      sentence: "`/home/me/.config/localport/config.yaml` has 1 error; what ran before goes on",
+      hint: "Correct what `localport config check` names; it is then read by itself",
+    };
+    return { ...picture, config: { ...picture.config, diagnostics: DIAGNOSTICS, pending } };
   },
   drained: () => snapshot(FIVE().map((each, index) => (index === 0 ? { ...each, ...DRAINING } : index === 2 ? forward(each.name, each.context, 6379, each.target, DRAINED) : each))),
   draining: () => leaving({ stage: "complete_current", since: START - 1_000, until: START + 7_000, open: 8, can_cancel: true, left: [{ kind: "connection", count: 8 }, { kind: "session", count: 3 }, { kind: "child", count: 1 }], first: [held("connection", "4 open connections", "api"), held("connection", "3 open connections", "cache"), held("connection", "1 open connection", "grafana")], more: 12, forced: 0 }),

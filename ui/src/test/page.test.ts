@@ -149,6 +149,20 @@ describe("overview (D3)", () => {
     expect(panel.textContent).toContain("Choose a port between 1 and 65535");
   });
 
+  test("a configuration that is not in force is said with its hint", async () => {
+    await open("trouble");
+    const said = document.querySelector(".pending")!;
+    expect(said.textContent).toContain("has 1 error; what ran before goes on");
+    expect(said.textContent).toContain("it is then read by itself");
+    const before = row("search");
+    const fresh = FIXTURES["five"]!();
+    hear({ update: "whole", now: START, snapshot: { ...fresh, forwards: fresh.forwards.slice(1).reverse() } });
+    flushSync();
+    expect(document.querySelector(".pending")).toBeNull();
+    expect(before.isConnected).toBe(false);
+    expect(document.querySelectorAll("li .name").length).toBe(fresh.forwards.length - 1);
+  });
+
   test("the search narrows, counts and says when nothing is left", async () => {
     await open("trouble");
     await look("staging");

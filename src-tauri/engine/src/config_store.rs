@@ -74,8 +74,27 @@ pub(crate) struct Options {
     pub(crate) in_force: Config,
 }
 
-/// Starts the store; it ends with `tasks`.
-pub(crate) fn start(options: Options, tasks: &Tasks) -> Reloader {
+/// The running store. It ends with [`ConfigStore::finish`].
+pub(crate) struct ConfigStore {
+    reloader: Reloader,
+    tasks: Tasks,
+}
+
+impl ConfigStore {
+    pub(crate) fn reloader(&self) -> Reloader {
+        self.reloader.clone()
+    }
+
+    /// Reads no more, and watches no more.
+    pub(crate) async fn finish(&self) {
+        self.tasks.cancel();
+        self.tasks.wait().await;
+    }
+}
+
+/// Starts the store below `tasks`.
+pub(crate) fn start(options: Options, tasks: &Tasks) -> ConfigStore {
+    let tasks = tasks.child(HOST);
     let (asks, asks_in) = mpsc::channel(ASKS);
     let lease = tasks.registry().lease(LeaseKind::Watch, "configuration files", HOST);
     let store = Store {
@@ -90,7 +109,7 @@ pub(crate) fn start(options: Options, tasks: &Tasks) -> Reloader {
         let _lease = lease;
         store.run(asks_in).await;
     });
-    Reloader { asks }
+    ConfigStore { reloader: Reloader { asks }, tasks }
 }
 
 struct Store {

@@ -15,7 +15,7 @@ pub use lock::{Owner, Role};
 
 use crate::adapter::kube::install_tls_provider;
 use crate::adapter::ssh::SshOptions;
-use crate::config_store::{self, Reloader};
+use crate::config_store::{self, ConfigStore, Reloader};
 use crate::control::{self, Control};
 use crate::deadline::Deadline;
 use crate::engine::{self, HOST, Options};
@@ -89,6 +89,7 @@ pub struct RunningHost {
     pub owner: Owner,
     /// What the start found of a host that did not end by itself, in one sentence.
     pub found: Option<String>,
+    config: ConfigStore,
     open_window: Option<mpsc::Receiver<()>>,
     control: Control,
     store: Store,
@@ -149,7 +150,7 @@ pub async fn start(options: HostOptions) -> Result<RunningHost, HostError> {
     let store = Store::start(&home, &tasks);
     let (released, release) = watch::channel(None);
     let (open_window, windows) = mpsc::channel(1);
-    let reload = config_store::start(
+    let config = config_store::start(
         config_store::Options {
             home: home.clone(),
             named: options.config_files,
@@ -159,7 +160,7 @@ pub async fn start(options: HostOptions) -> Result<RunningHost, HostError> {
         &tasks,
     );
     let api = control::Api {
-        reload: reload.clone(),
+        reload: config.reloader(),
         engine: engine.clone(),
         home,
         logs: options.logs,
@@ -181,7 +182,8 @@ pub async fn start(options: HostOptions) -> Result<RunningHost, HostError> {
     journal.put(Entry::HostReady);
     Ok(RunningHost {
         engine,
-        reload,
+        reload: config.reloader(),
+        config,
         owner,
         found,
         open_window: Some(windows),
@@ -208,6 +210,7 @@ impl RunningHost {
     pub async fn wait(mut self) -> Receipt {
         let mut stopped = self.engine.stopped().await;
         self.control.close();
+        self.config.finish().await;
         // While the lock is held: the files of the next host are not ours.
         stopped.checks = self.baseline.verify(&self.registry).await;
         stopped.faults = self.registry.faults();

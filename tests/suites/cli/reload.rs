@@ -138,8 +138,8 @@ fn s4_3_a_half_written_file_waits() {
     }
     drop(file);
     until_named(&sandbox, &["a", "b", "c"]);
-    let events = sandbox.http("GET /v1/events?limit=500", "").body;
-    assert_eq!(events.matches("config_applied").count(), 1, "{events}");
+    let said = sandbox.run(["events", "-n", "500"]).out;
+    assert_eq!(said.matches("configuration applied").count(), 1, "{said}");
     quit(&sandbox, host);
 }
 

@@ -103,7 +103,13 @@ impl Service {
                 Err(denied) => self.deny(&client, address, denied),
             }
         };
-        if cut.run_until_cancelled(served).await.is_none() {
+        let is_cut = tokio::select! {
+            // What has ended was not cut.
+            biased;
+            () = served => false,
+            () = cut.cancelled() => true,
+        };
+        if is_cut {
             lease.forced();
             reset(&client);
         }

@@ -297,8 +297,7 @@ impl Engine {
     fn answer(&mut self, request: Request) {
         match request {
             Request::Command(Command::CancelQuit, reply) => {
-                // Whoever asked may have gone.
-                let _ = reply.send(self.call_off());
+                self.call_off(reply);
             }
             Request::Command(Command::HurryQuit, reply) => {
                 let _ = reply.send(self.hurried());
@@ -399,7 +398,7 @@ impl Engine {
             }
             Step::Part(wish, reserved) => self.perform_part(wish, reserved),
             Step::Enter(stage, now) => self.begin(stage, now),
-            Step::Resume => self.resume(),
+            Step::Resume(reply) => self.resume(reply),
             Step::Apply(ask) => self.apply(*ask),
             Step::Say(text) => self.announce(None, Kind::Note { text }),
         }

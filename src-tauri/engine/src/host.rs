@@ -214,6 +214,7 @@ impl RunningHost {
         // While the lock is held: the files of the next host are not ours.
         stopped.checks = self.baseline.verify(&self.registry).await;
         stopped.faults = self.registry.faults();
+        stopped.remarks.extend(self.baseline.unseen(&stopped.checks));
         stopped.remarks.extend(self.journal.loss());
         let forwards = self.engine.snapshot().borrow().forwards.len();
         let mut stopped = self.store.settle(stopped, forwards).await;

@@ -71,6 +71,31 @@ impl Baseline {
         }
     }
 
+    /// Says what the system showed at the start and does not show now, such as without
+    /// file descriptors to look with: what was not looked at is not well.
+    #[must_use]
+    pub fn unseen(&self, checks: &[Check]) -> Option<String> {
+        let shown = [
+            ("descriptors", self.view.descriptors.is_some()),
+            ("sockets", self.view.sockets.is_some()),
+            ("children", self.view.children.is_some()),
+            ("threads", self.view.threads.is_some()),
+            ("files", self.view.files.is_some()),
+        ];
+        let is_missing = |what: &str| !checks.iter().any(|check| check.what == what);
+        let missing: Vec<&str> = shown
+            .into_iter()
+            .filter(|(what, shown)| *shown && is_missing(what))
+            .map(|s| s.0)
+            .collect();
+        (!missing.is_empty()).then(|| {
+            format!(
+                "{} could not be looked at: the system let nothing be opened",
+                missing.join(", ")
+            )
+        })
+    }
+
     fn compare(&self, registry: &Registry) -> Vec<Check> {
         let files = registry.files();
         let end = look(&self.home, &files);

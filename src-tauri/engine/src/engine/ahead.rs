@@ -39,7 +39,7 @@ pub(super) enum Step {
     Obey { orders: Vec<Ready>, done: Done, reply: Reply },
     Part(Wanted, Reserved),
     Enter(Stage, Timestamp),
-    Resume,
+    Resume(Option<Reply>),
     Apply(Box<Apply>),
     Say(String),
 }
@@ -125,6 +125,11 @@ impl Ahead {
     /// Writes `entry` down; nothing waits for it.
     pub(super) fn put(&self, entry: Entry) {
         self.memory.journal.put(entry);
+    }
+
+    /// Drops the stages that wait: the end was called off before they began.
+    pub(super) fn forget_stages(&mut self) {
+        self.waiting.retain(|(_, step)| !matches!(step, Step::Enter(..)));
     }
 
     /// Whether no step waits.

@@ -4,7 +4,7 @@
 //! the stages, and at last how it went.
 
 use super::ahead::Step;
-use super::{ENGINE, Engine, HOST};
+use super::{ENGINE, Engine, HOST, Reply};
 use crate::adapter::Adapter;
 use crate::deadline::Deadline;
 use crate::handle::Ask;
@@ -36,6 +36,8 @@ pub(super) struct End {
     begun: Option<Timestamp>,
     deadline: Deadline,
     reasons: Vec<Reason>,
+    /// Who is to hear that the end was called off.
+    called_off_by: Option<Reply>,
     work: Option<(Stage, JoinHandle<()>)>,
 }
 
@@ -55,6 +57,7 @@ impl End {
             wake_at: None,
             begun: None,
             reasons: vec![],
+            called_off_by: None,
             work: None,
         }
     }
@@ -89,7 +92,7 @@ impl End {
         registry: &Registry,
     ) -> Option<snapshot::Ending> {
         let State::Ending(ending) = &self.state else { return None };
-        let Remaining { left, first, more } = remaining(registry.held(is_judged), ending.stage);
+        let Remaining { left, first, more } = remaining(registry.held(is_judged));
         Some(snapshot::Ending {
             stage: ending.stage,
             since: ending.since,
@@ -161,17 +164,21 @@ impl Engine {
         Ok(Done { message: Some("LocalPort hurries".to_owned()), ..Done::default() })
     }
 
-    /// Calls the end off, if there is one that nothing was lost in yet.
-    pub(super) fn call_off(&mut self) -> Result<Done, Refusal> {
+    /// Calls the end off, if there is one that nothing was lost in yet; answers when that
+    /// is done.
+    pub(super) fn call_off(&mut self, reply: Reply) {
+        let refuse = |reply: Reply, sentence: &str| {
+            // Whoever asked may have gone.
+            let _ = reply.send(Err(Refusal::NotNow { sentence: sentence.to_owned() }));
+        };
         if !self.end.is_under_way() {
-            return Err(Refusal::NotNow { sentence: "LocalPort is not quitting".to_owned() });
+            return refuse(reply, "LocalPort is not quitting");
         }
+        self.end.called_off_by = Some(reply);
         self.drive(Input::Cancel);
-        if self.end.is_under_way() {
-            let sentence = "it is too late to call the end off: connections were cut".to_owned();
-            return Err(Refusal::NotNow { sentence });
+        if let Some(reply) = self.end.called_off_by.take() {
+            refuse(reply, "it is too late to call the end off: connections were cut");
         }
-        Ok(Done { message: Some("LocalPort goes on".to_owned()), ..Done::default() })
     }
 
     pub(super) fn drive(&mut self, input: Input) {
@@ -183,7 +190,7 @@ impl Engine {
             match output {
                 Output::Enter(stage) => self.announce_ahead(stage, now),
                 Output::WakeAt(at) => self.end.wake_at = Some(at),
-                Output::Resume => self.ahead.after(vec![Entry::EndCancelled], Step::Resume),
+                Output::Resume => self.forget_end(),
                 Output::Finish => self.end.wake_at = None,
             }
         }
@@ -235,7 +242,7 @@ impl Engine {
             self.end.wish.send_replace(Wish::Drain);
             self.enter(Phase::Draining);
         }
-        let Remaining { left, .. } = remaining(self.registry.held(is_judged), stage);
+        let Remaining { left, .. } = remaining(self.registry.held(is_judged));
         let forced = forced(&self.registry);
         self.announce(None, Kind::Stage { stage, left, forced });
         self.stale.mark(Duration::ZERO);
@@ -276,16 +283,30 @@ impl Engine {
         self.end.work = Some((stage, task));
     }
 
-    pub(super) fn resume(&mut self) {
+    /// From here on the next end may begin, also before this one is undone.
+    fn forget_end(&mut self) {
         self.end.wake_at = None;
-        self.end.begun = None;
         self.end.deadline.lift();
-        self.registry.forget_release();
         self.end.reasons.clear();
+        self.ahead.forget_stages();
+        let reply = self.end.called_off_by.take();
+        self.ahead.after(vec![Entry::EndCancelled], Step::Resume(reply));
+    }
+
+    pub(super) fn resume(&mut self, reply: Option<Reply>) {
+        self.end.begun = None;
+        self.registry.forget_release();
         self.probes.resume();
         self.end.wish.send_replace(Wish::Run);
         self.announce(None, Kind::EndCancelled);
         self.enter(self.awake_or_asleep());
+        if let Some(reply) = reply {
+            // Whoever asked may have gone.
+            let _ = reply.send(Ok(Done {
+                message: Some("LocalPort goes on".to_owned()),
+                ..Done::default()
+            }));
+        }
     }
 
     /// How it went, once everything had its turn.

@@ -15,7 +15,7 @@ use std::time::Duration;
 use tokio::net::TcpListener;
 use tokio::sync::mpsc;
 use tokio::task::spawn_blocking;
-use tokio::time::{Instant, sleep, sleep_until};
+use tokio::time::{Instant, sleep, sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
 
 /// How often a busy port is tried again: no system announces that a port is free.
@@ -23,6 +23,9 @@ const CONFLICT_RETRY: Duration = Duration::from_secs(1);
 /// How often the owner of a busy port is looked for again; the search reads the open
 /// files of every process.
 const NAMING: Duration = Duration::from_secs(15);
+/// A machine that stood still has its timers due before its sockets were read: who has
+/// everything by then ends by itself, and is not cut.
+const LAST_TURN: Duration = Duration::from_millis(20);
 
 pub(super) struct Port {
     wanted: Vec<SocketAddr>,
@@ -227,6 +230,8 @@ impl Port {
                 () = limit.reached(usual, ending) => {}
                 _ = wish.wait_for(|wish| *wish == Wish::Cut) => {}
             }
+            // Nothing of it is an error: either all have ended, or they are cut.
+            let _ = timeout(LAST_TURN, clients.wait()).await;
             if !draining.cut() {
                 return;
             }

@@ -62,11 +62,22 @@ impl PrivateDir {
     pub(super) fn socket(&self) -> PathBuf {
         self.path.join("m")
     }
+
+    fn remove(&self) -> io::Result<()> {
+        // Without descriptors nothing can be listed, and what is known can still be removed.
+        match std::fs::remove_file(self.socket()) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                tracing::debug!("{}: {error}", self.socket().display());
+            }
+            _ => {}
+        }
+        std::fs::remove_dir(&self.path).or_else(|_| std::fs::remove_dir_all(&self.path))
+    }
 }
 
 impl Drop for PrivateDir {
     fn drop(&mut self) {
-        if let Err(error) = std::fs::remove_dir_all(&self.path) {
+        if let Err(error) = self.remove() {
             let path = self.path.display();
             self.registry.fault(format!("`{path}` could not be removed: {error}"));
             // The next start tries again.

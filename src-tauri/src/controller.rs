@@ -155,6 +155,10 @@ impl<S: Surface> Controller<S> {
                 let selector = Selector::Names(vec![name]);
                 self.ask(if on { Command::Start(selector) } else { Command::Stop(selector) });
             }
+            Action::SwitchGroup { selector, on } => {
+                self.ask(if on { Command::Start(selector) } else { Command::Stop(selector) });
+            }
+            Action::KeepRunning => self.ask(Command::CancelQuit),
             Action::Remedy { name } => {
                 if let Some(command) = self.remedy(name) {
                     self.ask(command);

@@ -12,7 +12,7 @@ use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 /// Exit code when something had to be forced or is left.
-const FORCED: i32 = 3;
+pub(crate) const FORCED: i32 = 3;
 
 /// How long the process may stay in the toolkit's last event. Windows ends a process
 /// 5 s after the session's end; macOS blames an app that holds a logout much longer

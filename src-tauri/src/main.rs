@@ -15,6 +15,7 @@ mod tray;
 use app::Opening;
 use args::Arguments;
 use clap::Parser;
+use localport_engine::deadline::Deadline;
 use localport_engine::verify::RUNTIME_THREAD;
 use localport_lifecycle::{Host, Watch};
 use start::{StartError, Started};
@@ -53,13 +54,15 @@ fn main() -> ExitCode {
 
 fn run(arguments: &Arguments) -> Result<i32, StartError> {
     desktop::display()?;
+    let deadline = Deadline::default();
+    let _guard = deadline.guard(end_by_force)?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .thread_name(RUNTIME_THREAD)
         .enable_all()
         .build()?;
     // Watched from here on, so that a signal during the start ends it in order.
     let watch = runtime.block_on(watch());
-    let result = match runtime.block_on(start::start(arguments))? {
+    let result = match runtime.block_on(start::start(arguments, deadline))? {
         Started::Elsewhere(sentence) => {
             let _ = writeln!(io::stdout(), "{sentence}");
             Ok(0)
@@ -68,6 +71,13 @@ fn run(arguments: &Arguments) -> Result<i32, StartError> {
     };
     runtime.shutdown_timeout(RUNTIME_END);
     Ok(result?)
+}
+
+/// Something keeps the process from ending: neither toolkit nor runtime can be asked.
+#[allow(clippy::disallowed_methods, reason = "the last resort, with the exit code it deserves")]
+fn end_by_force() {
+    let _ = writeln!(io::stderr(), "LocalPort did not end in time and is ended by force");
+    std::process::exit(ending::FORCED);
 }
 
 async fn watch() -> Option<Watch> {

@@ -4,6 +4,7 @@
 use crate::args::Arguments;
 use crate::desktop::NoDisplay;
 use localport_engine::control::client::{Client, ClientError};
+use localport_engine::deadline::Deadline;
 use localport_engine::home::Home;
 use localport_engine::host::{self, HostError, HostOptions, Owner, Role, RunningHost};
 use localport_engine::logs::{DEFAULT_FILTER, Logs, Terminal};
@@ -67,11 +68,12 @@ impl StartError {
     }
 }
 
-/// Becomes the host, or asks the one that runs.
+/// Becomes the host, or asks the one that runs. `overall` is told when the engine is to
+/// have ended.
 ///
 /// # Errors
 /// When neither works.
-pub(crate) async fn start(arguments: &Arguments) -> Result<Started, StartError> {
+pub(crate) async fn start(arguments: &Arguments, overall: Deadline) -> Result<Started, StartError> {
     let home = Home::find()?;
     home.create()?;
     let logs = open_logs(&home)?;
@@ -80,6 +82,7 @@ pub(crate) async fn start(arguments: &Arguments) -> Result<Started, StartError> 
         let options = HostOptions {
             config_files: arguments.config_files.clone(),
             logs: Some(logs.clone()),
+            deadline: overall.clone(),
             ..HostOptions::new(home.clone(), Role::Desktop)
         };
         let owner = match host::start(options).await {

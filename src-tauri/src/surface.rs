@@ -5,6 +5,7 @@ pub(crate) mod tauri;
 
 use crate::tray::Menu;
 use localport_core::bridge::Declined;
+use localport_core::command::Selector;
 
 /// What a person asked for.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -14,6 +15,13 @@ pub(crate) enum Action {
         /// The forward.
         name: String,
         /// Whether it shall be on.
+        on: bool,
+    },
+    /// Switch several forwards on or off.
+    SwitchGroup {
+        /// Which.
+        selector: Selector,
+        /// Whether they shall be on.
         on: bool,
     },
     /// Copy a forward's local address.
@@ -32,6 +40,8 @@ pub(crate) enum Action {
     WindowClosed,
     /// End.
     Quit,
+    /// Call the end off.
+    KeepRunning,
 }
 
 /// What a person sees. Calls return at once and may come from any thread.

@@ -4,7 +4,9 @@
 pub(crate) mod icons;
 pub(crate) mod render;
 
+use localport_core::command::Selector;
 use localport_core::problem::Problem;
+use localport_core::progress;
 use localport_core::snapshot::{Forward, Overall, Phase, Snapshot, Standing};
 use localport_core::time::Timestamp;
 
@@ -13,6 +15,9 @@ pub(crate) const TOP_ROWS: usize = 30;
 
 /// Forwards in the submenu of the rest; what lies beyond is in the window.
 pub(crate) const MORE_ROWS: usize = 170;
+
+/// Groups in their submenu; more than that are switched in the window.
+const GROUPS: usize = 30;
 
 /// A longer reason makes the menu wider than a small screen.
 const REASON_CHARS: usize = 90;
@@ -29,6 +34,23 @@ pub(crate) struct Menu {
     pub(crate) rows: Vec<Row>,
     /// The others, if there are more than fit.
     pub(crate) more: Option<More>,
+    /// Places and tags that can be switched as one.
+    pub(crate) groups: Vec<Group>,
+    /// Whether the end under way can be called off.
+    pub(crate) keep: bool,
+}
+
+/// Several forwards that are switched as one.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Group {
+    /// The forwards meant.
+    pub(crate) selector: Selector,
+    /// `staging — 2 of 3 on`, `#db — off`.
+    pub(crate) title: String,
+    /// Whether there is something to switch on.
+    pub(crate) can_on: bool,
+    /// Whether there is something to switch off.
+    pub(crate) can_off: bool,
 }
 
 /// The submenu of what does not fit.
@@ -82,6 +104,8 @@ pub(crate) fn menu(snapshot: &Snapshot, now: Timestamp) -> Menu {
         icon: if leaving { Overall::Busy } else { snapshot.overall(now) },
         summary: summary(snapshot, now),
         rows: top.iter().map(row).collect(),
+        groups: groups(&snapshot.forwards, leaving),
+        keep: snapshot.ending.as_ref().is_some_and(|ending| ending.can_cancel),
         more: (!rest.is_empty()).then(|| More {
             title: more_title(rest, now),
             rows: rest.iter().take(MORE_ROWS).map(row).collect(),
@@ -93,6 +117,9 @@ pub(crate) fn menu(snapshot: &Snapshot, now: Timestamp) -> Menu {
 
 /// When the menu changes next although nothing happens: a proof runs out.
 pub(crate) fn next_change(snapshot: &Snapshot, now: Timestamp) -> Option<Timestamp> {
+    if let Some(ending) = &snapshot.ending {
+        return next_second(ending.until, now);
+    }
     snapshot
         .forwards
         .iter()
@@ -109,15 +136,55 @@ fn summary(snapshot: &Snapshot, now: Timestamp) -> String {
         Phase::Running => snapshot.summary(now),
         Phase::Asleep => "asleep".to_owned(),
         Phase::Draining => {
-            let open: u32 = snapshot.forwards.iter().map(|forward| forward.connections.open).sum();
-            match open {
-                0 => "quitting".to_owned(),
-                1 => "quitting: 1 connection is finishing".to_owned(),
-                open => format!("quitting: {open} connections are finishing"),
-            }
+            progress::sentence(snapshot, now).unwrap_or_else(|| "Quitting".to_owned())
         }
         Phase::Stopped => "stopped".to_owned(),
     }
+}
+
+/// When the countdown to `until` says its next second.
+fn next_second(until: Timestamp, now: Timestamp) -> Option<Timestamp> {
+    let left = until.0.checked_sub(now.0).filter(|left| *left > 0)?;
+    Some(Timestamp(until.0 - (left - 1) / 1_000 * 1_000))
+}
+
+/// The places, then the tags, that at least two forwards have; both in the order of the
+/// configuration.
+fn groups(forwards: &[Forward], leaving: bool) -> Vec<Group> {
+    let mut groups: Vec<(Selector, String, Vec<bool>)> = vec![];
+    let mut join = |selector: Selector, name: String, on: bool| match groups
+        .iter_mut()
+        .find(|(known, ..)| *known == selector)
+    {
+        Some((_, _, members)) => members.push(on),
+        None => groups.push((selector, name, vec![on])),
+    };
+    for forward in forwards {
+        let selector = Selector::Context(forward.context.clone());
+        join(selector, forward.context.clone(), forward.wanted);
+    }
+    for forward in forwards {
+        for tag in &forward.tags {
+            join(Selector::Tag(tag.clone()), format!("#{tag}"), forward.wanted);
+        }
+    }
+    groups.retain(|(_, _, members)| members.len() > 1);
+    groups.truncate(GROUPS);
+    let group = |(selector, name, members): (Selector, String, Vec<bool>)| {
+        let on = members.iter().filter(|on| **on).count();
+        let words = match on {
+            0 => "off".to_owned(),
+            all if all == members.len() => "on".to_owned(),
+            some => format!("{some} of {} on", members.len()),
+        };
+        Group {
+            selector,
+            title: format!("{name} — {words}"),
+            can_on: !leaving && on < members.len(),
+            can_off: !leaving && on > 0,
+        }
+    };
+    groups.into_iter().map(group).collect()
 }
 
 fn more_title(rest: &[Forward], now: Timestamp) -> String {
@@ -136,7 +203,11 @@ fn row(forward: &Forward, leaving: bool, now: Timestamp) -> Row {
     Row {
         name: forward.name.clone(),
         title: format!("{} — {}", forward.name, forward.word(now)),
-        reason: forward.problem.as_ref().map_or_else(|| leads_to(forward), reason),
+        reason: match (&forward.problem, forward.drain) {
+            (Some(problem), _) => reason(problem),
+            (None, Some(_)) => short(&format!("drained by a person · {}", leads_to(forward))),
+            (None, None) => leads_to(forward),
+        },
         on: forward.wanted,
         address: forward.local.clone(),
         remedy: match standing {
@@ -168,9 +239,10 @@ fn short(text: &str) -> String {
 mod tests {
     use super::*;
     use localport_core::problem::Code;
+    use localport_core::shutdown::Stage;
     use localport_core::snapshot::{
-        Bytes, ConfigView, Connections, ForwardState, ListenerFact, ListenerState, TargetFact,
-        TargetState, Technology, TunnelFact, TunnelState,
+        Bytes, ConfigView, Connections, Ending, ForwardDrain, ForwardState, ListenerFact,
+        ListenerState, TargetFact, TargetState, Technology, TunnelFact, TunnelState,
     };
 
     const NOW: Timestamp = Timestamp(1_000);
@@ -323,10 +395,54 @@ mod tests {
     fn while_it_quits_nothing_can_be_asked() {
         let mut snapshot = snapshot(vec![serving("a"), serving("b")]);
         snapshot.phase = Phase::Draining;
-        snapshot.forwards[0].connections.open = 2;
-        let menu = menu(&snapshot, NOW);
-        assert_eq!(menu.summary, "quitting: 2 connections are finishing");
-        assert!(menu.rows.iter().all(|row| !row.enabled));
+        snapshot.ending = Some(Ending {
+            stage: Stage::CompleteCurrent,
+            since: NOW,
+            until: Timestamp(NOW.0 + 5_500),
+            open: 3,
+            can_cancel: true,
+            left: vec![],
+            first: vec![],
+            more: 0,
+            forced: 0,
+        });
+        let shown = menu(&snapshot, NOW);
+        assert_eq!(shown.summary, "Quitting: 3 connections finish, 6 s left");
+        assert!(shown.keep && shown.icon == Overall::Busy);
+        assert!(shown.rows.iter().all(|row| !row.enabled));
+        assert!(shown.groups.iter().all(|group| !group.can_on && !group.can_off));
+        // The countdown moves by itself, a second at a time, to its end.
+        let mut now = NOW;
+        for seconds in (0..=5).rev() {
+            now = next_change(&snapshot, now).unwrap();
+            let words = format!("Quitting: 3 connections finish, {seconds} s left");
+            assert_eq!(menu(&snapshot, now).summary, words);
+        }
+        assert_eq!(next_change(&snapshot, now), None);
+        // Once something is cut, there is no way back.
+        if let Some(ending) = &mut snapshot.ending {
+            (ending.stage, ending.can_cancel) = (Stage::CancelTasks, false);
+        }
+        assert!(!menu(&snapshot, NOW).keep);
+    }
+
+    /// D2: what shares a place or a tag is switched as one.
+    #[test]
+    fn d2_groups_say_how_many_are_on_and_what_can_be_done() {
+        let tagged = |forward: Forward| Forward { tags: vec!["db".to_owned()], ..forward };
+        let far = Forward { context: "far".to_owned(), ..off("c") };
+        let menu = menu(&snapshot(vec![tagged(serving("a")), off("b"), tagged(far)]), NOW);
+        let said: Vec<_> =
+            menu.groups.iter().map(|g| (g.title.as_str(), g.can_on, g.can_off)).collect();
+        // `far` has one forward only, which has its own switch.
+        assert_eq!(said, [("bastion — 1 of 2 on", true, true), ("#db — 1 of 2 on", true, true)]);
+        assert_eq!(menu.groups[1].selector, Selector::Tag("db".to_owned()));
+        let drain = ForwardDrain { since: NOW, stage: None, until: None, forced: 0 };
+        let drained = row(&Forward { drain: Some(drain), ..off("d") }, false, NOW);
+        assert_eq!(
+            (drained.title.as_str(), drained.reason.as_str()),
+            ("d — drained", "drained by a person · db:5432 → bastion")
+        );
     }
 
     #[test]

@@ -122,6 +122,7 @@ async fn d2_the_tray_shows_switches_and_quits() {
             "wiki_main — serving",
             "away — waiting",
             "old-box — off",
+            "Groups",
             "",
             "Open window",
             "Quit LocalPort",
@@ -160,6 +161,61 @@ async fn d2_the_tray_shows_switches_and_quits() {
     assert_eq!(group_members(group), Vec::<String>::new());
     assert!(world.sshd.sessions().is_empty(), "an ssh is left");
     assert!(!world.screen.home().join("lp/run/control.sock").exists());
+}
+
+/// D2: forwards that share a place are switched as one.
+#[tokio::test(flavor = "multi_thread")]
+async fn d2_a_group_is_switched_as_one() {
+    let world = World::new().await;
+    let mut panel = Panel::start(world.screen.bus()).await;
+    let _app = world.screen.start(&mut world.app(&[]));
+    let mut item = panel.item().await;
+    let group = |menu: &Entry| menu.find("Groups").map(|groups| groups.entries[0].clone());
+    let says =
+        |menu: &Entry, words: &str| group(menu).is_some_and(|group| group.label.ends_with(words));
+    let menu = item.menu_when("one of two", |menu| says(menu, "— 1 of 2 on")).await;
+    item.click(group(&menu).unwrap().find("All on").unwrap()).await;
+    let menu = item.menu_when("both on", |menu| says(menu, "— on")).await;
+    assert!(!group(&menu).unwrap().find("All on").unwrap().enabled);
+    assert_ne!(world.forward("old-box").unwrap()["state"], "stopped");
+    item.click(group(&menu).unwrap().find("All off").unwrap()).await;
+    let menu = item.menu_when("both off", |menu| says(menu, "— off")).await;
+    assert!(titles(&menu).contains(&"away — waiting"), "not of the group: {:?}", titles(&menu));
+}
+
+/// S10.2, S8.3: while it quits the menu says what is waited for and offers the way back;
+/// taken, everything serves again and the open connection never noticed.
+#[tokio::test(flavor = "multi_thread")]
+async fn s10_2_the_tray_says_how_the_end_goes_and_keeps_running() {
+    let world = World::new().await;
+    let mut panel = Panel::start(world.screen.bus()).await;
+    let _app = world.screen.start(&mut world.app(&[]));
+    let mut item = panel.item().await;
+    let menu =
+        item.menu_when("serving", |menu| titles(menu).contains(&"wiki_main — serving")).await;
+    assert!(menu.find("Keep running").is_none());
+    let mut open = TcpStream::connect((Ipv4Addr::LOCALHOST, world.wiki)).unwrap();
+    eventually("an open connection", || {
+        (world.forward("wiki_main")?["connections"]["open"] == 1).then_some(())
+    })
+    .await;
+    item.click(menu.find("Quit").unwrap()).await;
+    let menu = item
+        .menu_when("what is waited for", |menu| {
+            titles(menu)[0].starts_with("Quitting: 1 connection finishes, ")
+        })
+        .await;
+    assert!(titles(&menu)[0].ends_with(" s left"), "{:?}", titles(&menu));
+    item.click(menu.find("Keep running").unwrap()).await;
+    let menu =
+        item.menu_when("serving again", |menu| titles(menu).contains(&"wiki_main — serving")).await;
+    assert!(menu.find("Keep running").is_none());
+    open.set_read_timeout(Some(Duration::from_secs(30))).unwrap();
+    write!(open, "GET / HTTP/1.1\r\nHost: wiki\r\n\r\n").unwrap();
+    open.shutdown(Shutdown::Write).unwrap();
+    let mut page = String::new();
+    open.read_to_string(&mut page).unwrap();
+    assert!(page.contains("hello from the wiki"), "{page}");
 }
 
 /// D2: the icon is another picture for another standing.

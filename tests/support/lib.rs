@@ -1,6 +1,8 @@
 //! Parts and doubles that the suites share.
 
 pub mod apiserver;
+#[cfg(unix)]
+pub mod databases;
 #[cfg(target_os = "linux")]
 pub mod desktop;
 #[cfg(unix)]

@@ -31,7 +31,7 @@ pub use diff::{Change, Moves, Plan, diff};
 pub use load::load;
 pub use model::{
     ClusterHealth, Config, DEFAULT_HOLD, ForwardSpec, HealthCheck, HealthCheckKind, KubeResource,
-    KubeTarget, Origin, PortRef, RestartPolicy, Secret, SshTarget, Target,
+    KubeTarget, Origin, PortRef, RestartPolicy, Secret, SshTarget, Target, TlsCheck,
 };
 pub use rule::Rule;
 pub use source::{Env, FileState, Source, search_order};

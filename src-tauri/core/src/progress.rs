@@ -35,14 +35,18 @@ pub struct Remaining {
     pub more: u32,
 }
 
-/// What `held` amounts to. Tasks are no matter of people: what they serve is named.
+/// What `held` amounts to in `stage`. All of it is counted; named is what the stage waits
+/// for. Tasks are no matter of people: what they serve is named.
 #[must_use]
-pub fn remaining(held: Vec<Held>) -> Remaining {
+pub fn remaining(held: Vec<Held>, stage: Stage) -> Remaining {
     let mut kinds: BTreeMap<LeaseKind, u32> = BTreeMap::new();
     let mut clients: BTreeMap<String, u32> = BTreeMap::new();
     let mut others = vec![];
     for held in held.into_iter().filter(|held| held.kind != LeaseKind::Task) {
         *kinds.entry(held.kind).or_default() += 1;
+        if !waits_for(stage, held.kind) {
+            continue;
+        }
         if held.kind == LeaseKind::Connection {
             *clients.entry(held.owner).or_default() += 1;
         } else {
@@ -58,6 +62,14 @@ pub fn remaining(held: Vec<Held>) -> Remaining {
     first.truncate(NAMED);
     let left = kinds.into_iter().map(|(kind, count)| Left { kind, count }).collect();
     Remaining { left, first, more }
+}
+
+fn waits_for(stage: Stage, kind: LeaseKind) -> bool {
+    match stage {
+        Stage::StopNewWork => kind == LeaseKind::Listener,
+        Stage::CompleteCurrent => kind == LeaseKind::Connection,
+        Stage::CancelTasks | Stage::ForceCleanup => true,
+    }
 }
 
 /// How an end and the drains of parts stand.
@@ -216,7 +228,9 @@ mod tests {
             held(LeaseKind::Connection, "client 2", "b"),
             held(LeaseKind::Connection, "client 3", "b"),
         ];
-        let small = remaining(all.clone());
+        let waiting = remaining(all.clone(), Stage::CompleteCurrent);
+        assert_eq!((waiting.first.len(), waiting.left.len()), (2, 2), "{waiting:?}");
+        let small = remaining(all.clone(), Stage::CancelTasks);
         let said: Vec<String> = small.first.iter().map(ToString::to_string).collect();
         assert_eq!(
             said,
@@ -226,7 +240,7 @@ mod tests {
         let counts: Vec<_> = small.left.iter().map(|left| (left.kind, left.count)).collect();
         assert_eq!(counts, [(LeaseKind::Connection, 3), (LeaseKind::Child, 1)]);
         all.extend((0..15).map(|n| held(LeaseKind::File, &format!("f{n}"), "ssh")));
-        let many = remaining(all);
+        let many = remaining(all, Stage::CancelTasks);
         assert_eq!((many.first.len(), many.more), (NAMED, 13));
     }
 

@@ -7,7 +7,7 @@
 use std::io;
 use std::panic::resume_unwind;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
-use std::thread;
+use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 /// What a host may need after its engine's own budgets: the comparison with the system,
@@ -19,6 +19,9 @@ const STACK: usize = 8 * 1024 * 1024;
 
 /// Name of the thread that the work runs on.
 const THREAD: &str = "lp-main";
+
+/// Name of the thread that waits beside a toolkit's.
+const GUARD: &str = "lp-deadline";
 
 /// The moment, once an end was asked for. Clones share it.
 #[derive(Clone, Default)]
@@ -78,6 +81,21 @@ impl Deadline {
         }
     }
 
+    /// Calls `late` when the deadline comes before the guard is dropped: for a process
+    /// whose first thread belongs to a toolkit.
+    ///
+    /// # Errors
+    /// When the thread that waits cannot be started.
+    pub fn guard(&self, late: impl FnOnce() + Send + 'static) -> io::Result<Guard> {
+        let deadline = self.clone();
+        let thread = thread::Builder::new().name(GUARD.to_owned()).spawn(move || {
+            if !deadline.wait() {
+                late();
+            }
+        })?;
+        Ok(Guard { finished: Some(Finished(self.clone())), thread: Some(thread) })
+    }
+
     /// Waits until the work has finished; false when the deadline came first.
     fn wait(&self) -> bool {
         let mut state = self.state();
@@ -98,6 +116,22 @@ impl Deadline {
 
     fn state(&self) -> MutexGuard<'_, State> {
         self.0.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The work that a deadline was set for; dropping it says that it is over.
+pub struct Guard {
+    finished: Option<Finished>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Drop for Guard {
+    fn drop(&mut self) {
+        self.finished = None;
+        if let Some(thread) = self.thread.take() {
+            // A panic in what was to be called last has said its words already.
+            let _ = thread.join();
+        }
     }
 }
 
@@ -134,5 +168,18 @@ mod tests {
         deadline.state().until = Some(Instant::now());
         deadline.within(Duration::from_secs(60));
         assert!(deadline.run(move || never.recv().is_ok()).unwrap().is_none());
+    }
+
+    /// S2.1: a guard calls only when it is still held at the deadline.
+    #[test]
+    fn s2_1_a_guard_calls_at_the_deadline_and_not_after_its_end() {
+        let (say, called) = mpsc::channel();
+        let deadline = Deadline::default();
+        let word = say.clone();
+        drop(deadline.guard(move || word.send("early").unwrap()).unwrap());
+        let deadline = Deadline::default();
+        deadline.state().until = Some(Instant::now());
+        let _guard = deadline.guard(move || say.send("late").unwrap()).unwrap();
+        assert_eq!(called.recv_timeout(Duration::from_secs(10)), Ok("late"));
     }
 }

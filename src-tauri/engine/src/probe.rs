@@ -4,14 +4,27 @@
 //! probe but `command` goes through the session itself, never through our own listener:
 //! that would prove the listener.
 
+mod command;
+mod grpc;
+mod http;
+mod kafka;
+mod mysql;
+mod postgres;
+mod redis;
 pub(crate) mod scheduler;
+mod secure;
+mod tls;
+mod words;
 
 use crate::adapter::Session;
-use localport_core::config::{ForwardSpec, HealthCheck, HealthCheckKind, Target};
+use localport_core::config::{ForwardSpec, HealthCheck, HealthCheckKind, KubeResource, Target};
 use localport_core::health::Settings;
 use localport_core::problem::{Code, Problem};
+use secure::{Stream, secure};
+use std::pin::pin;
 use std::time::Duration;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
+use words::Blame;
 
 /// Time between proofs where the configuration has no `health_check`.
 const INTERVAL: Duration = Duration::from_secs(30);
@@ -37,6 +50,8 @@ pub(crate) struct Check {
     target: Target,
     /// The target in words.
     words: String,
+    /// The name that its certificate is expected to have.
+    host: String,
 }
 
 /// What one look found.
@@ -71,6 +86,7 @@ impl Check {
             kind: check.kind,
             target: spec.target.clone(),
             words: spec.target_words(),
+            host: host(&spec.target),
         }
     }
 
@@ -79,30 +95,71 @@ impl Check {
         self.kind.name()
     }
 
-    /// One round trip over the session, told at once, and one probe of the target. A
-    /// suspect session has less time to answer.
-    pub(crate) async fn look(
+    /// One round trip over the session, or why it counts as lost. A suspect has less time
+    /// to answer.
+    pub(crate) async fn ping(
         &self,
         session: &dyn Session,
         suspect: bool,
-        pinged: impl AsyncFnOnce(Duration),
-    ) -> Looked {
+    ) -> Result<Duration, Problem> {
         let patience = if suspect { SUSPECT_DEADLINE } else { PING_DEADLINE };
-        let round_trip = match timeout(patience, session.ping()).await {
-            Ok(Ok(round_trip)) => round_trip,
-            Ok(Err(problem)) => return Looked::Lost(problem),
-            Err(_) => return Looked::Lost(self.silent(patience)),
-        };
-        pinged(round_trip).await;
-        let result = match timeout(self.deadline, self.probe(session)).await {
+        match timeout(patience, session.ping()).await {
+            Ok(answered) => answered,
+            Err(_) => Err(self.silent(patience)),
+        }
+    }
+
+    /// One probe of the target: how long it took, or what it met.
+    pub(crate) async fn prove(&self, session: &dyn Session) -> Result<Duration, Problem> {
+        match timeout(self.deadline, self.probe(session)).await {
             Ok(result) => result,
             Err(_) => Err(self.unanswered()),
-        };
-        Looked::Asked(result)
+        }
     }
 
     async fn probe(&self, session: &dyn Session) -> Result<Duration, Problem> {
-        session.probe().await
+        let begun = Instant::now();
+        match &self.kind {
+            HealthCheckKind::Tcp => return session.probe().await,
+            HealthCheckKind::Command { argv } => {
+                command::probe(argv, &self.forward, Blame(&self.words)).await?;
+            }
+            _ => {
+                let connection = session.connect().await.map_err(|error| error.problem)?;
+                self.ask(connection.stream).await?;
+            }
+        }
+        Ok(begun.elapsed())
+    }
+
+    /// Asks the target over a stream of the session.
+    async fn ask(&self, stream: Stream) -> Result<(), Problem> {
+        let (blame, host) = (Blame(&self.words), self.host.as_str());
+        match &self.kind {
+            HealthCheckKind::Tcp | HealthCheckKind::Command { .. } => Ok(()),
+            HealthCheckKind::Http { .. } => http::probe(stream, &self.kind, host, blame).await,
+            HealthCheckKind::Tls { tls, min_days_left } => {
+                tls::probe(stream, tls, *min_days_left, host, blame).await
+            }
+            HealthCheckKind::Postgres { .. } => {
+                postgres::probe(stream, &self.kind, host, blame).await
+            }
+            HealthCheckKind::Kafka { .. } => kafka::probe(stream, blame).await,
+            HealthCheckKind::Redis { user, password, tls } => {
+                let stream: Stream = match tls {
+                    Some(tls) => Box::new(secure(stream, tls, host, &[], blame).await?),
+                    None => stream,
+                };
+                redis::probe(stream, user.as_deref(), password.as_ref(), blame).await
+            }
+            HealthCheckKind::Mysql { user, password, tls } => {
+                let (user, password) = (user.as_deref(), password.as_ref());
+                mysql::probe(stream, user, password, tls.as_ref(), host, blame).await
+            }
+            HealthCheckKind::Grpc { service, tls } => {
+                grpc::probe(stream, service, tls.as_ref(), host, blame).await
+            }
+        }
     }
 
     /// What a look amounts to that ended by a panic: the target is not to blame.
@@ -140,5 +197,36 @@ impl Check {
             format!("`{target}` {did} within `{seconds}` s"),
             "Check that the service runs and is not overloaded",
         )
+    }
+}
+
+/// What `asked` comes to while `connection` moves its bytes. A target that answers and
+/// closes ends the connection first; its answer counts all the same.
+async fn driven<T, E>(
+    asked: impl Future<Output = Result<T, Problem>>,
+    connection: impl Future<Output = Result<(), E>>,
+    failed: impl FnOnce(E) -> Problem,
+) -> Result<T, Problem> {
+    let mut asked = pin!(asked);
+    let ended = tokio::select! {
+        biased;
+        asked = &mut asked => return asked,
+        ended = connection => ended,
+    };
+    match (asked.await, ended) {
+        // The connection knows better why nothing came.
+        (Err(_), Err(error)) => Err(failed(error)),
+        (asked, _) => asked,
+    }
+}
+
+/// The host that a target is known by where it runs.
+fn host(target: &Target) -> String {
+    match target {
+        Target::Ssh(ssh) => ssh.remote_host.clone(),
+        Target::Kube(kube) => match &kube.resource {
+            KubeResource::Service(name) => format!("{name}.{}.svc", kube.namespace),
+            _ => "localhost".to_owned(),
+        },
     }
 }

@@ -54,14 +54,17 @@ impl fmt::Debug for Done {
 }
 
 /// Something that exists until it is let go of, such as the descriptor of a lock.
+#[cfg(any(target_os = "linux", test))]
 pub(crate) struct Kept<T>(Mutex<Option<T>>);
 
+#[cfg(any(target_os = "linux", test))]
 impl<T: Send + 'static> Kept<T> {
     pub(crate) fn new(kept: T) -> Arc<Self> {
         Arc::new(Self(Mutex::new(Some(kept))))
     }
 }
 
+#[cfg(any(target_os = "linux", test))]
 impl<T: Send + 'static> Hold for Kept<T> {
     fn let_go(&self) {
         let kept = self.0.lock().unwrap_or_else(PoisonError::into_inner).take();

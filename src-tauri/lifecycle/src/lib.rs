@@ -11,9 +11,13 @@ mod disposition;
 mod done;
 #[cfg(target_os = "linux")]
 mod linux;
+#[cfg(target_os = "macos")]
+mod macos;
 mod services;
 #[cfg(unix)]
 mod signals;
+#[cfg(windows)]
+mod windows;
 
 #[cfg(windows)]
 use console as asked;
@@ -67,7 +71,10 @@ pub struct Watch {
 /// told to ignore (as `nohup` does with HUP) stays ignored.
 /// Linux: logind's sleep and shutdown, held up by a delay lock; the session manager's
 /// logout (a tray app only); changes of addresses, routes and links.
-/// Windows: Ctrl-C, Ctrl-Break and the closing of the console ask for the end.
+/// macOS: the workspace's sleep and wake (a tray app only); changes of addresses.
+/// Windows: Ctrl-C, Ctrl-Break, the closing of the console and a polite request to close
+/// ask for the end; the end of the session and sleep through a window that is never
+/// shown; changes of addresses.
 ///
 /// # Errors
 /// When the system refuses a signal handler. A service that is not there (no logind, no

@@ -32,6 +32,10 @@ pub(crate) struct Services {
     unsettled: mpsc::Receiver<()>,
     inhibits: Arc<AtomicBool>,
     woke: Option<Instant>,
+    #[cfg(windows)]
+    _window: Option<crate::windows::window::Window>,
+    #[cfg(target_os = "macos")]
+    _workspace: Option<crate::macos::workspace::Workspace>,
     _tasks: JoinSet<()>,
 }
 
@@ -51,9 +55,22 @@ impl Services {
                 tasks.spawn(crate::linux::session::watch(say, busy));
             }
         }
-        #[cfg(not(target_os = "linux"))]
-        let _ = (host, say, busy);
-        Self { said, unsettled, inhibits, woke: None, _tasks: tasks }
+        #[cfg(target_os = "macos")]
+        tasks.spawn(crate::macos::network::watch(say.clone(), busy));
+        #[cfg(windows)]
+        tasks.spawn(crate::windows::network::watch(say.clone(), busy));
+        Self {
+            said,
+            unsettled,
+            inhibits,
+            woke: None,
+            #[cfg(windows)]
+            _window: open_window(host, say),
+            #[cfg(target_os = "macos")]
+            _workspace: (host == Host::Desktop)
+                .then(|| crate::macos::workspace::Workspace::watch(say)),
+            _tasks: tasks,
+        }
     }
 
     /// Resolves when every source has settled or given up.
@@ -82,6 +99,14 @@ impl Services {
             }
         }
     }
+}
+
+/// Both hosts have it: a headless one learns of the session's end in no other way.
+#[cfg(windows)]
+fn open_window(_: Host, say: Say) -> Option<crate::windows::window::Window> {
+    crate::windows::window::Window::open(say)
+        .inspect_err(|error| tracing::warn!("sleep and logout are not watched: {error}"))
+        .ok()
 }
 
 fn is_the_same(woke: Instant) -> bool {

@@ -4,8 +4,9 @@
 //! An open menu stays open: the root is never replaced. Everything here runs on the
 //! main thread, so that one update is one hop.
 
-use super::{Menu, More, Remedy, Row, icons};
+use super::{Group, Menu, More, Remedy, Row, icons};
 use crate::surface::Action;
+use localport_core::command::Selector;
 use tauri::menu::{CheckMenuItem, IsMenuItem, MenuItem, PredefinedMenuItem, Submenu};
 use tauri::tray::{TrayIcon, TrayIconBuilder};
 use tauri::{AppHandle, Wry};
@@ -13,8 +14,10 @@ use tauri::{AppHandle, Wry};
 /// The tray's name towards the desktop.
 const TRAY_ID: &str = "localport";
 
-/// Where the rows begin: after the summary and a line.
-const FIRST_ROW: usize = 2;
+/// Where the rows begin: after the summary and a line, and the way back while it quits.
+fn first_row(menu: &Menu) -> usize {
+    2 + usize::from(menu.keep)
+}
 
 /// Whether a submenu can be given another title. On Linux the toolkit draws the title
 /// into a box of its own and `set_text` does not find it there, so a submenu whose
@@ -29,6 +32,7 @@ pub(crate) struct Tray {
     summary: MenuItem<Wry>,
     rows: Vec<Drawn>,
     more: Option<DrawnMore>,
+    groups: Option<Submenu<Wry>>,
     shown: Menu,
 }
 
@@ -67,6 +71,7 @@ impl Tray {
             summary,
             rows: Vec::new(),
             more: None,
+            groups: None,
             shown: menu.clone(),
         };
         tray.rebuild(&menu)?;
@@ -110,15 +115,25 @@ impl Tray {
 
     fn update(&mut self, menu: &Menu) -> tauri::Result<()> {
         let app = &self.app;
+        let first = first_row(menu);
         for (index, (row, shown)) in menu.rows.iter().zip(&self.shown.rows).enumerate() {
             if renamed(&row.title, &shown.title) {
                 let new = Drawn::new(app, row)?;
                 self.root.remove(&self.rows[index].submenu)?;
-                self.root.insert(&new.submenu, FIRST_ROW + index)?;
+                self.root.insert(&new.submenu, first + index)?;
                 self.rows[index] = new;
             } else {
                 self.rows[index].update(row, shown)?;
             }
+        }
+        if menu.groups != self.shown.groups
+            && let Some(drawn) = &mut self.groups
+        {
+            let new = groups(app, &menu.groups)?;
+            self.root.remove(drawn)?;
+            let at = first + menu.rows.len() + usize::from(menu.more.is_some());
+            self.root.insert(&new, at)?;
+            *drawn = new;
         }
         let (Some(drawn), Some(more), Some(shown)) = (&mut self.more, &menu.more, &self.shown.more)
         else {
@@ -127,7 +142,7 @@ impl Tray {
         if renamed(&more.title, &shown.title) {
             let new = DrawnMore::new(app, more)?;
             self.root.remove(&drawn.submenu)?;
-            self.root.insert(&new.submenu, FIRST_ROW + menu.rows.len())?;
+            self.root.insert(&new.submenu, first + menu.rows.len())?;
             *drawn = new;
             return Ok(());
         }
@@ -142,19 +157,43 @@ impl Tray {
         self.rows = menu.rows.iter().map(|row| Drawn::new(app, row)).collect::<Result<_, _>>()?;
         self.more = menu.more.as_ref().map(|more| DrawnMore::new(app, more)).transpose()?;
 
+        self.groups = (!menu.groups.is_empty()).then(|| groups(app, &menu.groups)).transpose()?;
+
         let line = || PredefinedMenuItem::separator(app);
+        let keep = MenuItem::with_id(app, "keep", "Keep running", true, none())?;
         let (above, below) = (line()?, line()?);
         let open = MenuItem::with_id(app, "open", "Open window", true, none())?;
         let quit = MenuItem::with_id(app, "quit", "Quit LocalPort", true, none())?;
         let mut items: Vec<&dyn IsMenuItem<Wry>> = vec![&self.summary];
+        if menu.keep {
+            items.push(&keep);
+        }
         if !self.rows.is_empty() {
             items.push(&above);
         }
         items.extend(self.rows.iter().map(|row| &row.submenu as &dyn IsMenuItem<Wry>));
         items.extend(self.more.iter().map(|more| &more.submenu as &dyn IsMenuItem<Wry>));
+        items.extend(self.groups.iter().map(|groups| groups as &dyn IsMenuItem<Wry>));
         items.extend([&below as &dyn IsMenuItem<Wry>, &open, &quit]);
         self.root.append_items(&items)
     }
+}
+
+/// The submenu of groups, each with its two switches.
+fn groups(app: &AppHandle, groups: &[Group]) -> tauri::Result<Submenu<Wry>> {
+    let all = Submenu::with_id(app, "groups", "Groups", true)?;
+    for (index, group) in groups.iter().enumerate() {
+        let item = |what: &str, text: &str, enabled| {
+            MenuItem::with_id(app, format!("{what}/{index}"), text, enabled, none())
+        };
+        let on = item("all-on", "All on", group.can_on)?;
+        let off = item("all-off", "All off", group.can_off)?;
+        let id = format!("group/{index}");
+        let submenu =
+            Submenu::with_id_and_items(app, id, escape(&group.title), true, &[&on, &off])?;
+        all.append(&submenu)?;
+    }
+    Ok(all)
 }
 
 impl Drawn {
@@ -240,9 +279,18 @@ pub(crate) fn action(id: &str, menu: &Menu) -> Option<Action> {
     match id {
         "open" => return Some(Action::OpenWindow),
         "quit" => return Some(Action::Quit),
+        "keep" => return Some(Action::KeepRunning),
         _ => {}
     }
     let (what, name) = id.split_once('/')?;
+    if let Some(on) = match what {
+        "all-on" => Some(true),
+        "all-off" => Some(false),
+        _ => None,
+    } {
+        let group = menu.groups.get(name.parse::<usize>().ok()?)?;
+        return Some(Action::SwitchGroup { selector: group.selector.clone(), on });
+    }
     let more = menu.more.iter().flat_map(|more| &more.rows);
     let row = menu.rows.iter().chain(more).find(|row| row.name == name)?;
     let name = name.to_owned();
@@ -271,7 +319,12 @@ fn same_items(menu: &Menu, shown: &Menu) -> bool {
     fn names(rows: &[Row]) -> impl Iterator<Item = &str> {
         rows.iter().map(|row| row.name.as_str())
     }
+    let selectors = |menu: &Menu| -> Vec<Selector> {
+        menu.groups.iter().map(|group| group.selector.clone()).collect()
+    };
     names(&menu.rows).eq(names(&shown.rows))
+        && menu.keep == shown.keep
+        && selectors(menu) == selectors(shown)
         && match (&menu.more, &shown.more) {
             (None, None) => true,
             (Some(one), Some(other)) => {
@@ -353,11 +406,24 @@ mod tests {
             summary: String::new(),
             rows: vec![row("a/b", true)],
             more: Some(More { title: String::new(), rows: vec![row("far", false)], beyond: None }),
+            groups: vec![Group {
+                selector: Selector::Tag("db".to_owned()),
+                title: String::new(),
+                can_on: true,
+                can_off: true,
+            }],
+            keep: true,
         };
         let name = |name: &str| name.to_owned();
         let table = [
             ("open", Some(Action::OpenWindow)),
             ("quit", Some(Action::Quit)),
+            ("keep", Some(Action::KeepRunning)),
+            (
+                "all-off/0",
+                Some(Action::SwitchGroup { selector: Selector::Tag(name("db")), on: false }),
+            ),
+            ("all-on/1", None),
             ("switch/a/b", Some(Action::Switch { name: name("a/b"), on: false })),
             ("switch/far", Some(Action::Switch { name: name("far"), on: true })),
             ("copy/far", Some(Action::Copy { name: name("far") })),

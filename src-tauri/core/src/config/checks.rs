@@ -20,6 +20,11 @@ pub(super) enum CheckType {
     Https,
     Kafka,
     Postgres,
+    Tls,
+    Redis,
+    Mysql,
+    Grpc,
+    Command,
 }
 
 const TYPES: &[(&str, CheckType)] = &[
@@ -29,6 +34,12 @@ const TYPES: &[(&str, CheckType)] = &[
     ("kafka", CheckType::Kafka),
     ("postgres", CheckType::Postgres),
     ("postgresql", CheckType::Postgres),
+    ("tls", CheckType::Tls),
+    ("redis", CheckType::Redis),
+    ("mysql", CheckType::Mysql),
+    ("mariadb", CheckType::Mysql),
+    ("grpc", CheckType::Grpc),
+    ("command", CheckType::Command),
 ];
 
 /// What a map says, and nothing else.

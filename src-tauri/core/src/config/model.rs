@@ -175,6 +175,23 @@ pub struct HealthCheck {
     pub cluster_aware: bool,
 }
 
+/// How a check treats the target's certificate.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TlsCheck {
+    /// Whether the certificate is checked.
+    pub verify: bool,
+    /// Name that the certificate is to have; none means the target's host.
+    pub server_name: Option<String>,
+    /// Authorities trusted beside the system's, as PEM.
+    pub ca_file: Option<PathBuf>,
+}
+
+impl Default for TlsCheck {
+    fn default() -> Self {
+        Self { verify: true, server_name: None, ca_file: None }
+    }
+}
+
 /// The probe and what only it needs.
 #[derive(Clone, Debug, PartialEq)]
 pub enum HealthCheckKind {
@@ -192,8 +209,45 @@ pub enum HealthCheckKind {
         expected_content: Option<String>,
         /// Request headers.
         headers: BTreeMap<String, Secret>,
-        /// Whether the certificate is checked.
-        verify_ssl: bool,
+        /// TLS, where the URL asks for it.
+        tls: TlsCheck,
+    },
+    /// A TLS handshake, and the certificate's time.
+    Tls {
+        /// How the certificate is checked.
+        tls: TlsCheck,
+        /// Days that the certificate has to be valid from now on.
+        min_days_left: u32,
+    },
+    /// A Redis server's `PONG`.
+    Redis {
+        /// ACL user; none means the default one.
+        user: Option<String>,
+        /// Password; none means no login.
+        password: Option<Secret>,
+        /// TLS; none means none.
+        tls: Option<TlsCheck>,
+    },
+    /// A MySQL or MariaDB server's greeting, and a login where a user is given.
+    Mysql {
+        /// User; none means that the greeting is proof enough.
+        user: Option<String>,
+        /// Password.
+        password: Option<Secret>,
+        /// TLS; none means none.
+        tls: Option<TlsCheck>,
+    },
+    /// A gRPC server's answer to the standard health service.
+    Grpc {
+        /// Service asked about; empty means the server as a whole.
+        service: String,
+        /// TLS; none means none.
+        tls: Option<TlsCheck>,
+    },
+    /// A command of the person's own, as an argument vector; exit code 0 is healthy.
+    Command {
+        /// Program and arguments. No shell sees them.
+        argv: Vec<String>,
     },
     /// A Kafka broker's answer.
     Kafka {
@@ -210,6 +264,8 @@ pub enum HealthCheckKind {
         password: Option<Secret>,
         /// libpq's sslmode.
         sslmode: Option<String>,
+        /// TLS, where `sslmode` asks for it; `verify-ca` and `verify-full` check.
+        tls: TlsCheck,
     },
 }
 
@@ -223,6 +279,11 @@ impl HealthCheckKind {
                 let tls = url.get(..6).is_some_and(|it| it.eq_ignore_ascii_case("https:"));
                 if tls { "https" } else { "http" }
             }
+            HealthCheckKind::Tls { .. } => "tls",
+            HealthCheckKind::Redis { .. } => "redis",
+            HealthCheckKind::Mysql { .. } => "mysql",
+            HealthCheckKind::Grpc { .. } => "grpc",
+            HealthCheckKind::Command { .. } => "command",
             HealthCheckKind::Kafka { .. } => "kafka",
             HealthCheckKind::Postgres { .. } => "postgres",
         }

@@ -6,7 +6,7 @@ mod yaml;
 use super::checks::without_login;
 use super::{
     ClusterHealth, Config, ForwardSpec, HealthCheck, HealthCheckKind, KubeResource, KubeTarget,
-    PortRef, RestartPolicy, SshTarget, Target,
+    PortRef, RestartPolicy, SshTarget, Target, TlsCheck,
 };
 use serde_json::{Map, Value, json};
 use std::time::Duration;
@@ -122,14 +122,36 @@ fn check(check: &HealthCheck) -> Value {
         HealthCheckKind::Kafka { bootstrap_servers } => {
             ("kafka", Some(json!({ "bootstrap_servers": escape(bootstrap_servers) })))
         }
-        HealthCheckKind::Postgres { database, user, password, sslmode } => {
+        HealthCheckKind::Postgres { database, user, password, sslmode, tls } => {
             let config = [
+                ("server_name", tls.server_name.as_deref().map(text)),
+                ("ca_file", tls.ca_file.as_ref().map(|file| text(&file.display().to_string()))),
                 ("database", Some(text(database))),
                 ("user", Some(text(user))),
                 ("password", password.as_ref().map(|_| json!(REDACTED))),
                 ("sslmode", sslmode.as_deref().map(text)),
             ];
             ("postgres", Some(object(config)))
+        }
+        HealthCheckKind::Tls { tls, min_days_left } => {
+            let mut config = certificate(tls);
+            config.insert("min_days_left".to_owned(), json!(min_days_left));
+            ("tls", Some(Value::Object(config)))
+        }
+        HealthCheckKind::Redis { user, password, tls } => {
+            ("redis", Some(login(user.as_deref(), password.is_some(), tls.as_ref())))
+        }
+        HealthCheckKind::Mysql { user, password, tls } => {
+            ("mysql", Some(login(user.as_deref(), password.is_some(), tls.as_ref())))
+        }
+        HealthCheckKind::Grpc { service, tls } => {
+            let mut config = encrypted(tls.as_ref());
+            config.insert("service".to_owned(), text(service));
+            ("grpc", Some(Value::Object(config)))
+        }
+        HealthCheckKind::Command { argv } => {
+            let argv: Vec<Value> = argv.iter().map(|word| text(word)).collect();
+            ("command", Some(json!({ "command": argv })))
         }
     };
     object([
@@ -144,14 +166,8 @@ fn check(check: &HealthCheck) -> Value {
 }
 
 fn http(kind: &HealthCheckKind) -> Value {
-    let HealthCheckKind::Http {
-        url,
-        method,
-        expected_status,
-        expected_content,
-        headers,
-        verify_ssl,
-    } = kind
+    let HealthCheckKind::Http { url, method, expected_status, expected_content, headers, tls } =
+        kind
     else {
         return Value::Null;
     };
@@ -163,8 +179,32 @@ fn http(kind: &HealthCheckKind) -> Value {
         ("expected_status_codes", Some(json!(expected_status))),
         ("expected_content", expected_content.as_deref().map(text)),
         ("headers", (!covered.is_empty()).then_some(Value::Object(covered))),
-        ("verify_ssl", Some(json!(verify_ssl))),
+        ("verify_ssl", Some(json!(tls.verify))),
+        ("server_name", tls.server_name.as_deref().map(text)),
+        ("ca_file", tls.ca_file.as_ref().map(|file| text(&file.display().to_string()))),
     ])
+}
+
+fn certificate(tls: &TlsCheck) -> Map<String, Value> {
+    let ca_file = tls.ca_file.as_ref().map(|file| text(&file.display().to_string()));
+    let mut map = Map::new();
+    map.insert("verify_ssl".to_owned(), json!(tls.verify));
+    map.extend(tls.server_name.as_deref().map(|name| ("server_name".to_owned(), text(name))));
+    map.extend(ca_file.map(|file| ("ca_file".to_owned(), file)));
+    map
+}
+
+fn encrypted(tls: Option<&TlsCheck>) -> Map<String, Value> {
+    let mut map = tls.map(certificate).unwrap_or_default();
+    map.insert("tls".to_owned(), json!(tls.is_some()));
+    map
+}
+
+fn login(user: Option<&str>, password: bool, tls: Option<&TlsCheck>) -> Value {
+    let mut map = encrypted(tls);
+    map.extend(user.map(|user| ("user".to_owned(), text(user))));
+    map.extend(password.then(|| ("password".to_owned(), json!(REDACTED))));
+    Value::Object(map)
 }
 
 /// A policy without what holds anyway: the patient delays lie outside of what can be written.

@@ -3,7 +3,7 @@
 use crate::machine::Machine;
 use localport_core::config::{
     ClusterHealth, FileState, ForwardSpec, HealthCheck, HealthCheckKind, KubeResource, KubeTarget,
-    PortRef, RestartPolicy, Secret, SshTarget, Target,
+    PortRef, RestartPolicy, Secret, SshTarget, Target, TlsCheck,
 };
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -55,6 +55,7 @@ fn orders() -> ForwardSpec {
         port: PortRef::Number(5432),
     });
     let kind = HealthCheckKind::Postgres {
+        tls: TlsCheck::default(),
         database: "o".to_owned(),
         user: "o".to_owned(),
         password: Some(Secret::new("none".to_owned())),
@@ -109,7 +110,7 @@ fn wiki() -> ForwardSpec {
         expected_status: vec![200, 302],
         expected_content: None,
         headers: BTreeMap::from([("X-Probe".to_owned(), Secret::new("1".to_owned()))]),
-        verify_ssl: false,
+        tls: TlsCheck { verify: false, ..TlsCheck::default() },
     };
     forward("wiki", 18081, Target::Ssh(target), kind)
 }

@@ -92,7 +92,7 @@ impl End {
         registry: &Registry,
     ) -> Option<snapshot::Ending> {
         let State::Ending(ending) = &self.state else { return None };
-        let Remaining { left, first, more } = remaining(registry.held(is_judged));
+        let Remaining { left, first, more } = remaining(registry.held(is_judged), ending.stage);
         Some(snapshot::Ending {
             stage: ending.stage,
             since: ending.since,
@@ -242,7 +242,7 @@ impl Engine {
             self.end.wish.send_replace(Wish::Drain);
             self.enter(Phase::Draining);
         }
-        let Remaining { left, .. } = remaining(self.registry.held(is_judged));
+        let Remaining { left, .. } = remaining(self.registry.held(is_judged), stage);
         let forced = forced(&self.registry);
         self.announce(None, Kind::Stage { stage, left, forced });
         self.stale.mark(Duration::ZERO);

@@ -542,12 +542,18 @@ impl Table {
         let Some(live) = entry.live.clone() else { return };
         let (check, found, suspect) = (entry.check.clone(), self.found.clone(), entry.suspect);
         let look = self.looks.spawn(format!("probe {}", check.forward), async move {
-            // A scheduler that is gone has cancelled this task as well.
-            let tell = async |what| drop(found.send(Found { key, run, what }).await);
-            let pinged = async |round_trip| tell(What::Pinged(round_trip)).await;
-            let look = AssertUnwindSafe(check.look(&*live.session, suspect, pinged)).catch_unwind();
-            let looked = look.await.unwrap_or_else(|_| check.panicked());
-            tell(What::Done(looked)).await;
+            let looking = async {
+                match check.ping(&*live.session, suspect).await {
+                    Err(problem) => Looked::Lost(problem),
+                    Ok(round_trip) => {
+                        tell(&found, key, run, What::Pinged(round_trip)).await;
+                        Looked::Asked(check.prove(&*live.session).await)
+                    }
+                }
+            };
+            let looked = AssertUnwindSafe(looking).catch_unwind().await;
+            let looked = looked.unwrap_or_else(|_| check.panicked());
+            tell(&found, key, run, What::Done(looked)).await;
         });
         entry.look = Some(look.abort_handle());
         self.under_way += 1;
@@ -583,6 +589,11 @@ impl Table {
         };
         self.step(key, input);
     }
+}
+
+async fn tell(found: &mpsc::Sender<Found>, key: u64, run: u64, what: What) {
+    // A scheduler that is gone has cancelled whoever tells as well.
+    let _ = found.send(Found { key, run, what }).await;
 }
 
 /// `due`, earlier by so little that looks of about the same time share a wake-up.

@@ -5,9 +5,10 @@ use super::super::fields::{Fields, Value};
 use super::super::tree::Place;
 use super::super::values::wrong;
 use super::super::words::listed;
-use super::super::{Rule, Secret};
+use super::super::{Rule, Secret, TlsCheck};
 use super::{CheckType, HealthCheckKind, http};
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 use std::time::Duration;
 
 /// Codes that count as healthy when nothing is said.
@@ -30,6 +31,12 @@ pub(super) struct ProbePart {
     user: Option<String>,
     password: Option<Secret>,
     sslmode: Option<&'static str>,
+    tls: Option<bool>,
+    server_name: Option<String>,
+    ca_file: Option<String>,
+    min_days_left: Option<u32>,
+    service: Option<String>,
+    command: Option<Vec<String>>,
 }
 
 /// A host or port that a check names.
@@ -63,12 +70,40 @@ fn keys(kind: CheckType) -> &'static [&'static str] {
             "expected_content",
             "headers",
             "verify_ssl",
+            "server_name",
+            "ca_file",
             "timeout",
         ],
-        CheckType::Kafka => &["bootstrap_servers", "timeout"],
-        CheckType::Postgres => {
-            &["host", "port", "database", "user", "password", "sslmode", "timeout"]
+        CheckType::Tls => {
+            &["verify_ssl", "server_name", "ca_file", "min_days_left", "host", "port", "timeout"]
         }
+        CheckType::Redis | CheckType::Mysql => &[
+            "user",
+            "password",
+            "tls",
+            "verify_ssl",
+            "server_name",
+            "ca_file",
+            "host",
+            "port",
+            "timeout",
+        ],
+        CheckType::Grpc => {
+            &["service", "tls", "verify_ssl", "server_name", "ca_file", "host", "port", "timeout"]
+        }
+        CheckType::Command => &["command", "timeout"],
+        CheckType::Kafka => &["bootstrap_servers", "timeout"],
+        CheckType::Postgres => &[
+            "host",
+            "port",
+            "database",
+            "user",
+            "password",
+            "sslmode",
+            "server_name",
+            "ca_file",
+            "timeout",
+        ],
     }
 }
 
@@ -91,6 +126,12 @@ impl ProbePart {
             user: fields.text(cx, "user").ok(),
             password: fields.text(cx, "password").ok().map(Secret::new),
             sslmode: fields.word(cx, "sslmode", SSL_MODES).ok(),
+            tls: fields.switch(cx, "tls").ok(),
+            server_name: fields.text(cx, "server_name").ok(),
+            ca_file: fields.text(cx, "ca_file").ok(),
+            min_days_left: fields.count(cx, "min_days_left", 0..=3650).ok(),
+            service: fields.text(cx, "service").ok(),
+            command: command(cx, &mut fields),
             ..Self::default()
         };
         if let Some((port, place)) = fields.port(cx, "port").placed() {
@@ -126,6 +167,12 @@ impl ProbePart {
             user: self.user.or(below.user),
             password: self.password.or(below.password),
             sslmode: self.sslmode.or(below.sslmode),
+            tls: self.tls.or(below.tls),
+            server_name: self.server_name.or(below.server_name),
+            ca_file: self.ca_file.or(below.ca_file),
+            min_days_left: self.min_days_left.or(below.min_days_left),
+            service: self.service.or(below.service),
+            command: self.command.or(below.command),
         }
     }
 
@@ -141,7 +188,13 @@ impl ProbePart {
             || self.user.is_some()
             || self.password.is_some()
             || self.sslmode.is_some();
-        !(http || database || self.timeout.is_some() || !self.elsewhere.is_empty())
+        let other = self.tls.is_some()
+            || self.server_name.is_some()
+            || self.ca_file.is_some()
+            || self.min_days_left.is_some()
+            || self.service.is_some()
+            || self.command.is_some();
+        !(http || database || other || self.timeout.is_some() || !self.elsewhere.is_empty())
     }
 
     /// Says which hosts and ports of the check are not those it will use.
@@ -168,6 +221,27 @@ impl ProbePart {
     pub(super) fn build(self, kind: CheckType, local_port: u16) -> HealthCheckKind {
         match kind {
             CheckType::Tcp => HealthCheckKind::Tcp,
+            CheckType::Tls => HealthCheckKind::Tls {
+                min_days_left: self.min_days_left.unwrap_or(0),
+                tls: self.certificate(),
+            },
+            CheckType::Redis => HealthCheckKind::Redis {
+                tls: self.encrypted(),
+                user: self.user,
+                password: self.password,
+            },
+            CheckType::Mysql => HealthCheckKind::Mysql {
+                tls: self.encrypted(),
+                user: self.user,
+                password: self.password,
+            },
+            CheckType::Grpc => HealthCheckKind::Grpc {
+                tls: self.encrypted(),
+                service: self.service.unwrap_or_default(),
+            },
+            CheckType::Command => {
+                HealthCheckKind::Command { argv: self.command.unwrap_or_default() }
+            }
             CheckType::Http => self.http("http", local_port),
             CheckType::Https => self.http("https", local_port),
             CheckType::Kafka => HealthCheckKind::Kafka {
@@ -176,6 +250,7 @@ impl ProbePart {
                     .unwrap_or_else(|| format!("localhost:{local_port}")),
             },
             CheckType::Postgres => HealthCheckKind::Postgres {
+                tls: TlsCheck { verify: true, ..self.certificate() },
                 database: self.database.unwrap_or_else(|| "postgres".to_owned()),
                 user: self.user.unwrap_or_else(|| "postgres".to_owned()),
                 password: self.password,
@@ -184,14 +259,29 @@ impl ProbePart {
         }
     }
 
+    fn certificate(&self) -> TlsCheck {
+        TlsCheck {
+            verify: self.verify_ssl.unwrap_or(true),
+            server_name: self.server_name.clone(),
+            ca_file: self.ca_file.as_ref().map(PathBuf::from),
+        }
+    }
+
+    /// TLS where it is asked for, in so many words or by saying how.
+    fn encrypted(&self) -> Option<TlsCheck> {
+        let said =
+            self.verify_ssl.is_some() || self.server_name.is_some() || self.ca_file.is_some();
+        self.tls.unwrap_or(said).then(|| self.certificate())
+    }
+
     fn http(self, scheme: &str, local_port: u16) -> HealthCheckKind {
         HealthCheckKind::Http {
+            tls: self.certificate(),
             url: self.url.unwrap_or_else(|| format!("{scheme}://localhost:{local_port}/health")),
             method: self.method.unwrap_or("GET").to_owned(),
             expected_status: self.expected_status.unwrap_or_else(|| HEALTHY_STATUS.to_vec()),
             expected_content: self.expected_content,
             headers: self.headers.unwrap_or_default(),
-            verify_ssl: self.verify_ssl.unwrap_or(true),
         }
     }
 }
@@ -199,10 +289,21 @@ impl ProbePart {
 /// Complains of keys that belong to another type of check.
 fn reject_foreign(cx: &mut Cx<'_>, fields: &mut Fields, kind: CheckType) {
     let own = keys(kind);
-    let all = [CheckType::Tcp, CheckType::Http, CheckType::Kafka, CheckType::Postgres];
+    let all = [
+        CheckType::Tcp,
+        CheckType::Http,
+        CheckType::Kafka,
+        CheckType::Postgres,
+        CheckType::Tls,
+        CheckType::Redis,
+        CheckType::Grpc,
+        CheckType::Command,
+    ];
     let foreign = |key: &&'static str| !own.contains(key);
-    let others: Vec<&'static str> =
+    let mut others: Vec<&'static str> =
         all.iter().flat_map(|kind| keys(*kind)).copied().filter(foreign).collect();
+    others.sort_unstable();
+    others.dedup();
     let why = format!("does nothing in a check of type `{}`", kind.name());
     fields.ignored(cx, &others, &why, &format!("Remove it; such a check knows {}", listed(own)));
 }
@@ -234,6 +335,25 @@ fn servers(cx: &mut Cx<'_>, fields: &mut Fields) -> Option<String> {
         other => wrong(cx, place, "bootstrap_servers", "a list of `host:port`", other.kind()),
     });
     read.ok().filter(|servers| !servers.is_empty())
+}
+
+/// An argument vector: a list of texts. One text alone would need a shell to split it.
+fn command(cx: &mut Cx<'_>, fields: &mut Fields) -> Option<Vec<String>> {
+    const WANTED: &str = "a list of the program and its arguments";
+    let read = fields.value(cx, "command").then(|value, place| match value {
+        Value::List(items) if !items.is_empty() => {
+            let texts: Vec<_> = items.iter().map(|item| cx.text(item)).collect();
+            let texts: Option<Vec<String>> =
+                texts.into_iter().map(|text| text.map(|text| text.text)).collect();
+            match texts {
+                Some(texts) => Some(texts),
+                None => wrong(cx, place, "command", WANTED, "something else"),
+            }
+        }
+        Value::List(_) => wrong(cx, place, "command", WANTED, "an empty list"),
+        other => wrong(cx, place, "command", WANTED, other.kind()),
+    });
+    read.ok()
 }
 
 fn is_loopback(host: &str) -> bool {

@@ -87,6 +87,8 @@ pub struct Attempt {
     pub generation: u64,
     /// Attempts that ended since the target was last proved.
     pub unproved: u32,
+    /// Those of them that count against `max_attempts`.
+    pub spent: u32,
 }
 
 /// What can happen to a forward.
@@ -185,6 +187,15 @@ pub struct Conditions<'a> {
     pub policy: &'a RestartPolicy,
     /// A number in 0..1, drawn by the caller.
     pub jitter: f64,
+    /// Whether attempts are spared while the whole cluster or host is away.
+    pub cluster_aware: bool,
+}
+
+impl Attempt {
+    /// The same number, with nothing spent.
+    fn fresh(self) -> Self {
+        Self { unproved: 0, spent: 0, ..self }
+    }
 }
 
 impl Default for State {
@@ -202,7 +213,7 @@ pub fn step(state: State, input: Input, on: Conditions<'_>) -> (State, Vec<Outpu
     match (state, input) {
         // A person's wishes.
         (Stopped { .. } | Stopping { .. }, Input::Start) | (Stopping { .. }, Input::Restart) => {
-            let fresh = Attempt { unproved: 0, ..attempt };
+            let fresh = attempt.fresh();
             let (state, mut outputs) = open(fresh, None);
             outputs.insert(0, Output::Listen);
             (state, outputs)
@@ -212,7 +223,7 @@ pub fn step(state: State, input: Input, on: Conditions<'_>) -> (State, Vec<Outpu
         (Stopping { .. }, Input::Drained) => (Stopped { attempt }, vec![Output::Close]),
         (Starting { .. } | Running { .. } | Degraded { .. }, Input::Restart)
         | (BackingOff { .. } | Failed { .. } | Asleep { .. }, Input::Restart) => {
-            let (state, mut outputs) = open(Attempt { unproved: 0, ..attempt }, None);
+            let (state, mut outputs) = open(attempt.fresh(), None);
             outputs.insert(0, Output::Close);
             (state, outputs)
         }
@@ -227,7 +238,7 @@ pub fn step(state: State, input: Input, on: Conditions<'_>) -> (State, Vec<Outpu
         (BackingOff { problem, .. }, Input::Due) => open(attempt, Some(problem)),
         (Failed { problem, until: Some(_), .. }, Input::Due) => open(attempt, Some(problem)),
         (BackingOff { problem, .. } | Failed { problem, .. }, Input::RetryNow | Input::Start) => {
-            open(Attempt { unproved: 0, ..attempt }, Some(problem))
+            open(attempt.fresh(), Some(problem))
         }
 
         // Sleep costs nothing: no timer runs, the listener and open connections stay.
@@ -242,17 +253,15 @@ pub fn step(state: State, input: Input, on: Conditions<'_>) -> (State, Vec<Outpu
         }
         // A client shows that somebody is awake, whatever the system said.
         (Asleep { problem, .. }, Input::Wanted | Input::Wake | Input::RetryNow | Input::Start) => {
-            open(Attempt { unproved: 0, ..attempt }, problem)
+            open(attempt.fresh(), problem)
         }
         // An attempt from before the sleep waits for an answer that nobody sends.
         (Starting { last, .. }, Input::Wake) => open(attempt, last),
         (BackingOff { problem, .. } | Failed { problem, until: Some(_), .. }, Input::Wake) => {
-            open(Attempt { unproved: 0, ..attempt }, Some(problem))
+            open(attempt.fresh(), Some(problem))
         }
         // What a person has to mend no network mends, and a host may count failed logins.
-        (BackingOff { problem, .. }, Input::NetworkChanged) => {
-            open(Attempt { unproved: 0, ..attempt }, Some(problem))
-        }
+        (BackingOff { problem, .. }, Input::NetworkChanged) => open(attempt.fresh(), Some(problem)),
         (state @ (Running { .. } | Degraded { .. }), Input::Wake | Input::NetworkChanged) => {
             (state, vec![Output::Prove])
         }
@@ -280,7 +289,7 @@ pub fn step(state: State, input: Input, on: Conditions<'_>) -> (State, Vec<Outpu
 
         // The target: only proof resets the count of attempts.
         (Running { .. } | Degraded { .. }, Input::Proved { .. }) => {
-            (Running { attempt: Attempt { unproved: 0, ..attempt } }, vec![])
+            (Running { attempt: attempt.fresh() }, vec![])
         }
         (Running { .. } | Degraded { .. }, Input::Disproved { problem, .. }) => {
             (Degraded { attempt, problem }, vec![])
@@ -297,7 +306,12 @@ fn open(attempt: Attempt, last: Option<Problem>) -> (State, Vec<Output>) {
 }
 
 fn failed(attempt: Attempt, problem: Problem, on: Conditions<'_>) -> (State, Vec<Output>) {
-    let attempt = Attempt { unproved: attempt.unproved.saturating_add(1), ..attempt };
+    let spared = on.cluster_aware && problem.code.is_outage();
+    let attempt = Attempt {
+        unproved: attempt.unproved.saturating_add(1),
+        spent: attempt.spent.saturating_add(u32::from(!spared)),
+        ..attempt
+    };
     if let Some(problem) = policy_ends(attempt, &problem, on.policy) {
         return (State::Failed { attempt, until: None, problem }, vec![]);
     }
@@ -321,7 +335,7 @@ fn policy_ends(attempt: Attempt, problem: &Problem, policy: &RestartPolicy) -> O
         return Some(Problem::new(Code::AttemptsUsedUp, sentence, hint));
     }
     let limit = policy.max_attempts?;
-    (attempt.unproved > limit).then(|| {
+    (attempt.spent > limit).then(|| {
         let sentence = format!("{}; all `{limit}` attempts are used up", problem.sentence);
         Problem::new(Code::AttemptsUsedUp, sentence, hint)
     })
@@ -448,7 +462,7 @@ mod tests {
     }
 
     fn on(policy: &RestartPolicy) -> Conditions<'_> {
-        Conditions { now: NOW, policy, jitter: 0.0 }
+        Conditions { now: NOW, policy, jitter: 0.0, cluster_aware: false }
     }
 
     fn run(inputs: impl IntoIterator<Item = Input>) -> (State, Vec<Output>) {
@@ -467,8 +481,8 @@ mod tests {
     /// S5.2, G2: what a sleep, a wake and a change of the network mean in every state.
     #[test]
     fn s5_2_a_sleep_rests_and_a_wake_makes_everything_due() {
-        let attempt = Attempt { generation: 7, unproved: 3 };
-        let fresh = Attempt { generation: 8, unproved: 0 };
+        let attempt = Attempt { generation: 7, unproved: 3, spent: 3 };
+        let fresh = Attempt { generation: 8, unproved: 0, spent: 0 };
         let later = NOW + Duration::from_secs(9);
         let starting = |last| State::Starting { attempt, last };
         let waiting = |problem| State::BackingOff { attempt, until: later, problem };
@@ -478,7 +492,7 @@ mod tests {
         let running = State::Running { attempt };
         let degraded = State::Degraded { attempt, problem: away() };
         let open = || vec![Output::Open { generation: 8 }];
-        let again = Attempt { generation: 8, unproved: 3 };
+        let again = Attempt { generation: 8, unproved: 3, spent: 3 };
         let table = [
             (starting(None), Input::Suspend, asleep(None), vec![Output::Close, Output::Rest]),
             (waiting(away()), Input::Suspend, asleep(Some(away())), vec![Output::Rest]),
@@ -593,6 +607,34 @@ mod tests {
         let (state, outputs) = step(state, Input::RetryNow, on(&RestartPolicy::PATIENT));
         assert_eq!(outputs, [Output::Open { generation: 2 }]);
         assert_eq!(state.problem(), Some(&refused()));
+    }
+
+    /// D4: an outage of the whole cluster spends no attempt, and what is the forward's own
+    /// does; without `cluster_aware` both do.
+    #[test]
+    fn d4_an_outage_of_the_cluster_spends_no_attempt() {
+        let policy = RestartPolicy { max_attempts: Some(2), ..RestartPolicy::PATIENT };
+        let outage = || Problem::new(Code::KubeUnreachable, "`dev` does not answer", "Wait");
+        let own = || Problem::new(Code::KubeNotFound, "there is no `svc/orders`", "Create it");
+        let run = |cluster_aware, problems: Vec<Problem>| {
+            let on = Conditions { cluster_aware, ..on(&policy) };
+            let mut state = step(State::default(), Input::Start, on).0;
+            for problem in problems {
+                let generation = state.attempt().generation;
+                state = step(state, Input::OpenFailed { generation, problem }, on).0;
+                state = step(state, Input::Due, on).0;
+            }
+            state
+        };
+        let away = |count| (0..count).map(|_| outage()).collect::<Vec<_>>();
+        let spared = run(true, away(50));
+        assert_eq!(spared.name(), ForwardState::BackingOff);
+        assert_eq!((spared.attempt().unproved, spared.attempt().spent), (50, 0));
+        assert_eq!(run(false, away(3)).name(), ForwardState::Failed);
+        let mixed = run(true, [away(50), vec![own(), own()], away(50)].concat());
+        assert_eq!((mixed.name(), mixed.attempt().spent), (ForwardState::BackingOff, 2));
+        let ended = run(true, [away(50), vec![own(), own(), own()]].concat());
+        assert_eq!(ended.problem().map(|p| p.code), Some(Code::AttemptsUsedUp));
     }
 
     #[test]

@@ -167,6 +167,19 @@ codes! {
     Internal = "internal", Retry;
 }
 
+impl Code {
+    /// Whether it says that the whole cluster or SSH host is away, and nothing of the
+    /// single forward.
+    #[must_use]
+    pub fn is_outage(self) -> bool {
+        use Code::{KubeOverloaded, KubeUnreachable, SshFrozen, SshUnknownHost, SshUnreachable};
+        matches!(
+            self,
+            KubeOverloaded | KubeUnreachable | SshFrozen | SshUnknownHost | SshUnreachable
+        )
+    }
+}
+
 impl fmt::Display for Code {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.as_str())

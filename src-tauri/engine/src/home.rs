@@ -84,6 +84,12 @@ impl Home {
         self.state.join("localport.db")
     }
 
+    /// What was last known of every target.
+    #[must_use]
+    pub fn verdicts(&self) -> PathBuf {
+        self.state.join("health.json")
+    }
+
     /// Log files.
     #[must_use]
     pub fn logs(&self) -> PathBuf {

@@ -8,6 +8,7 @@ pub mod configuration;
 mod error;
 mod lock;
 mod recovery;
+mod verdicts;
 
 pub use adapters::ssh_options;
 pub use error::HostError;
@@ -147,6 +148,7 @@ pub async fn start(options: HostOptions) -> Result<RunningHost, HostError> {
 
     let tasks = Tasks::new(HOST, &registry);
     logs::record(&engine, &tasks);
+    verdicts::keep(&engine, home.verdicts(), &tasks);
     let store = Store::start(&home, &tasks);
     let (released, release) = watch::channel(None);
     let (open_window, windows) = mpsc::channel(1);

@@ -45,6 +45,8 @@ pub(crate) struct Check {
     pub(crate) forward: String,
     /// How evidence is weighed.
     pub(crate) settings: Settings,
+    /// Whether restart attempts are spared while the whole cluster or host is away.
+    pub(crate) cluster_aware: bool,
     kind: HealthCheckKind,
     deadline: Duration,
     target: Target,
@@ -71,7 +73,7 @@ impl Check {
             timeout: DEADLINE,
             failure_threshold: 1,
             success_threshold: 1,
-            cluster_aware: true,
+            cluster_aware: matches!(spec.target, Target::Kube(_)),
         };
         let check = spec.health_check.clone().unwrap_or(plain);
         Self {
@@ -82,6 +84,7 @@ impl Check {
                 success_threshold: check.success_threshold,
                 traffic_counts: check.kind == HealthCheckKind::Tcp,
             },
+            cluster_aware: check.cluster_aware,
             deadline: check.timeout,
             kind: check.kind,
             target: spec.target.clone(),

@@ -398,7 +398,12 @@ impl Supervisor {
 
     async fn decide(&mut self, input: Input) {
         let policy = self.spec.restart_policy.as_ref().unwrap_or(&RestartPolicy::PATIENT);
-        let conditions = Conditions { now: self.shared.clock.now(), policy, jitter: jitter() };
+        let conditions = Conditions {
+            now: self.shared.clock.now(),
+            policy,
+            jitter: jitter(),
+            cluster_aware: self.check.cluster_aware,
+        };
         let (state, outputs) = step(std::mem::take(&mut self.state), input, conditions);
         self.state = state;
         for output in outputs {

@@ -235,3 +235,35 @@ async fn g3_a_session_that_answers_no_ping_is_lost_at_its_deadline() {
     engine.quit(Reason::Person);
     timeout(Duration::from_secs(600), engine.stopped()).await.unwrap();
 }
+
+/// S5: a thousand forwards are looked at in a few groups a second,
+/// so that the snapshot is written a few times a second and not once for each look.
+#[tokio::test]
+async fn s5_a_thousand_forwards_wake_the_engine_seldom() {
+    let adapter = Scripted::new(Far::Up(echo_server().await));
+    let forwards = (0..1_000).map(|n| {
+        let spec = checked(&format!("f{n}"), Duration::from_secs(10), 3, 1);
+        ForwardSpec { local_port: 0, ..spec }
+    });
+    let engine = engine(&adapter, forwards.collect(), Duration::from_secs(1));
+    let everybody =
+        |s: &Snapshot| s.forwards.len() == 1_000 && all(s, |f| f.word(s.at) == "serving");
+    until(&engine, "serving", everybody).await;
+    // The first looks came together; the next ones are spread over a tenth of the interval.
+    engine.pause_probes();
+    until(&engine, "a pause", |s| all(s, |f| f.target_health.cached)).await;
+    engine.resume_probes();
+    until(&engine, "serving again", everybody).await;
+    let mut snapshots = engine.snapshot();
+    snapshots.mark_unchanged();
+    let (mut written, probed) = (0, adapter.probed.load(Ordering::Relaxed));
+    let end = Instant::now() + Duration::from_secs(12);
+    while timeout(end - Instant::now(), snapshots.changed()).await.is_ok() {
+        snapshots.borrow_and_update();
+        written += 1;
+    }
+    let probed = adapter.probed.load(Ordering::Relaxed) - probed;
+    assert!(probed >= 990, "only {probed} looks");
+    assert!(written <= 100, "{probed} looks wrote the snapshot {written} times");
+    stop(&engine).await;
+}

@@ -201,3 +201,29 @@ fn held_clients_show_and_do_not_hold_up_the_end() {
     assert_eq!(host.end().code, Some(0));
     drop(client);
 }
+
+/// S5.3: what was known of a target before a crash is shown by the next host, marked as
+/// cached, and is never green.
+#[test]
+fn s5_3_verdicts_survive_a_crash() {
+    let (mut sshd, sandbox, mut host, client) = host_with_client();
+    drop(client);
+    let kept = sandbox.path().join("state/health.json");
+    let start = Instant::now();
+    while !fs::read_to_string(&kept).is_ok_and(|text| text.contains("healthy")) {
+        assert!(start.elapsed() < DEADLINE, "the verdict was never written");
+        std::thread::sleep(std::time::Duration::from_millis(10));
+    }
+    host.signal(Signal::KILL);
+    host.end();
+    sshd.stop();
+    let _next = sandbox.host();
+    let status = sandbox.until("the old verdict", |status| {
+        status["forwards"][0]["target_health"]["cached"] == true
+    });
+    let forward = &status["forwards"][0];
+    assert_ne!(forward["word"], "serving", "{forward:#}");
+    assert!(forward["target_health"]["checked_s_ago"].is_u64(), "{forward:#}");
+    sshd.run();
+    sandbox.until("it serves", serving);
+}

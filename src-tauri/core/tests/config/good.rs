@@ -269,3 +269,55 @@ fn block_texts_take_variables_and_keep_hashes() {
     let description = config.forwards[0].description.as_deref();
     assert_eq!(description, Some("Folded 15432 # this is text"));
 }
+
+/// S5: every type of check, with what it says and what holds otherwise.
+#[test]
+fn s5_every_type_of_check_is_read() {
+    let check = |text: &str| {
+        let text = format!(
+            "version: \"1.0\"\nservices:\n  - {{name: a, technology: ssh, local_port: 5432, \
+             remote_port: 5432, connection: {{host: h}}, health_check: {text}}}\n"
+        );
+        let config = Machine::bare().load(&text);
+        assert!(config.diagnostics.is_empty(), "{:?}", config.diagnostics);
+        let shown = config.show_yaml();
+        assert!(!shown.contains("s3cret"), "{shown}");
+        config.forwards[0].health_check.clone().unwrap().kind
+    };
+    let secret = || Some(Secret::new("s3cret".to_owned()));
+    let ours = TlsCheck {
+        verify: true,
+        server_name: Some("db.internal".to_owned()),
+        ca_file: Some(PathBuf::from("/etc/ca.pem")),
+    };
+    let table = [
+        ("{type: tls}", HealthCheckKind::Tls { tls: TlsCheck::default(), min_days_left: 0 }),
+        (
+            "{type: tls, config: {min_days_left: 14, server_name: db.internal, ca_file: /etc/ca.pem}}",
+            HealthCheckKind::Tls { tls: ours.clone(), min_days_left: 14 },
+        ),
+        (
+            "{type: redis, config: {password: s3cret}}",
+            HealthCheckKind::Redis { user: None, password: secret(), tls: None },
+        ),
+        (
+            "{type: mariadb, config: {user: u, password: s3cret, verify_ssl: false}}",
+            HealthCheckKind::Mysql {
+                user: Some("u".to_owned()),
+                password: secret(),
+                tls: Some(TlsCheck { verify: false, ..TlsCheck::default() }),
+            },
+        ),
+        (
+            "{type: grpc, config: {service: orders, tls: true}}",
+            HealthCheckKind::Grpc { service: "orders".to_owned(), tls: Some(TlsCheck::default()) },
+        ),
+        (
+            "{type: command, config: {command: [check, '-x', 'a b']}}",
+            HealthCheckKind::Command { argv: ["check", "-x", "a b"].map(str::to_owned).to_vec() },
+        ),
+    ];
+    for (text, kind) in table {
+        assert_eq!(check(text), kind, "{text}");
+    }
+}

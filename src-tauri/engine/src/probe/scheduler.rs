@@ -406,25 +406,30 @@ impl Table {
         self.call_off(key);
         let Some(entry) = self.entries.get_mut(&key) else { return };
         entry.check = check;
-        entry.known.health = Health::default();
+        self.take_up(key, Health::default());
+    }
+
+    fn restore(&mut self, mut saved: BTreeMap<String, Health>) {
+        let fresh = |entry: &Entry| entry.known.health.checked().is_none();
+        let keys: Vec<u64> = self.entries.keys().copied().collect();
+        for key in keys {
+            let Some(entry) = self.entries.get(&key).filter(|entry| fresh(entry)) else { continue };
+            if let Some(health) = saved.remove(&entry.check.forward) {
+                self.take_up(key, health);
+            }
+        }
+        self.saved = saved;
+    }
+
+    /// Goes on from `health`, which was not learnt through this session.
+    fn take_up(&mut self, key: u64, health: Health) {
+        let Some(entry) = self.entries.get_mut(&key) else { return };
+        entry.known.health = health;
         let (open, quiet) = (entry.live.is_some(), entry.quiet || self.paused);
         if quiet {
             self.step(key, Input::Paused);
         }
         self.step(key, if open { Input::Opened } else { Input::Closed });
-    }
-
-    fn restore(&mut self, mut saved: BTreeMap<String, Health>) {
-        for entry in self.entries.values_mut() {
-            if let Some(health) = saved.remove(&entry.check.forward)
-                && entry.live.is_none()
-                && entry.known.health.checked().is_none()
-            {
-                entry.known.health = health;
-                entry.view.send_replace(entry.known.clone());
-            }
-        }
-        self.saved = saved;
     }
 
     fn pause(&mut self, pause: bool) {

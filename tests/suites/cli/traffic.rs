@@ -206,9 +206,9 @@ fn held_clients_show_and_do_not_hold_up_the_end() {
 /// cached, and is never green.
 #[test]
 fn s5_3_verdicts_survive_a_crash() {
-    let (mut sshd, sandbox, mut host, client) = host_with_client();
+    let (mut sshd, sandbox, host, client) = host_with_client();
     drop(client);
-    let kept = sandbox.path().join("state/health.json");
+    let kept = sandbox.path().join("lp/state/health.json");
     let start = Instant::now();
     while !fs::read_to_string(&kept).is_ok_and(|text| text.contains("healthy")) {
         assert!(start.elapsed() < DEADLINE, "the verdict was never written");

@@ -194,6 +194,19 @@ pub(crate) enum ConfigCommand {
     },
     /// Print what a reload would change in the running LocalPort, and change nothing.
     Plan,
+    /// Show the configurations that were in force, newest first.
+    History,
+    /// Print what changed since a configuration that was in force, without secrets.
+    Diff {
+        /// Its number in the history; the one before the newest when absent.
+        number: Option<u64>,
+    },
+    /// Put a configuration that was in force back in its place; the present file is kept
+    /// beside it.
+    Rollback {
+        /// Its number in the history; the one before the newest when absent.
+        number: Option<u64>,
+    },
     /// Print which file is used, and where LocalPort looks.
     Path,
 }

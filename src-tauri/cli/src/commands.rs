@@ -1,6 +1,7 @@
 //! Owns what each command does.
 
 mod config;
+mod config_history;
 mod demo;
 mod drain;
 mod events;
@@ -41,14 +42,21 @@ pub(crate) async fn run(
         Command::Drain(drain) => drain::run(&home, drain, output).await,
         Command::Resume(selection) => switch::run(&home, "resume", selection, output).await,
         Command::Reload => reload::run(&home, false, output).await,
-        Command::Config(Config { command: ConfigCommand::Plan }) => {
-            reload::run(&home, true, output).await
-        }
+        Command::Config(Config { command }) => match command {
+            ConfigCommand::Plan => reload::run(&home, true, output).await,
+            ConfigCommand::History => config_history::list(&home, output),
+            ConfigCommand::Diff { number } => config_history::diff(&home, number, output),
+            ConfigCommand::Rollback { number } => {
+                config_history::roll_back(&home, number, output).await
+            }
+            ConfigCommand::Check { file } => config::check(&home, file, files, output),
+            ConfigCommand::Show { file } => config::show(&home, file, files, output),
+            ConfigCommand::Path => config::path(&home, files, output),
+        },
         Command::Events(events) => events::run(&home, &events, output).await,
         Command::Logs(logs) => logs::run(&home, &logs, output).await,
         Command::Resources => resources::run(&home, output).await,
         Command::Metrics => metrics::run(&home, output).await,
-        Command::Config(config) => config::run(&home, files, config.command, output),
         Command::Ssh(ssh) => ssh::run(&home, ssh.command, output).await,
         Command::Quit(quit) => quit::run(&home, &quit, output).await,
         Command::Shutdown(shutdown) => shutdown::run(&home, &shutdown.command, output),

@@ -4,6 +4,8 @@
 //! phase; hands what was read to the engine, keeps what has to wait for the end to be
 //! called off, and says what is not in force and why.
 
+mod atomic;
+pub mod history;
 mod trail;
 mod watch;
 
@@ -12,12 +14,14 @@ use crate::handle::EngineHandle;
 use crate::home::Home;
 use crate::host::configuration::{self, Loaded};
 use crate::registry::{LeaseKind, Tasks};
+use history::History;
 use localport_core::command::Refusal;
 use localport_core::config::reload::{Reload, Verdict, Who, judge};
 use localport_core::config::{Config, Plan, diff};
 use localport_core::snapshot::{ConfigView, Pending, PendingWhy, Phase};
 use localport_core::time::Timestamp;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::spawn_blocking;
@@ -72,6 +76,8 @@ pub(crate) struct Options {
     pub(crate) engine: EngineHandle,
     /// What the engine was started with.
     pub(crate) in_force: Config,
+    /// The files that it came from.
+    pub(crate) texts: Vec<(PathBuf, Vec<u8>)>,
 }
 
 /// The running store. It ends with [`ConfigStore::finish`].
@@ -99,14 +105,17 @@ pub(crate) fn start(options: Options, tasks: &Tasks) -> ConfigStore {
     let lease = tasks.registry().lease(LeaseKind::Watch, "configuration files", HOST);
     let store = Store {
         applied: options.engine.clock().now(),
+        history: Arc::new(History::new(&options.home)),
         home: options.home,
         named: options.named,
         engine: options.engine,
         in_force: options.in_force,
         kept: None,
     };
+    let (texts, why) = (options.texts, format!("{} forwards", store.in_force.forwards.len()));
     tasks.spawn("configuration", async move {
         let _lease = lease;
+        store.remember(texts, Who::Start, why).await;
         store.run(asks_in).await;
     });
     ConfigStore { reloader: Reloader { asks }, tasks }
@@ -114,12 +123,22 @@ pub(crate) fn start(options: Options, tasks: &Tasks) -> ConfigStore {
 
 struct Store {
     home: Home,
+    history: Arc<History>,
     named: Vec<PathBuf>,
     engine: EngineHandle,
     in_force: Config,
     applied: Timestamp,
     /// Valid, and to be applied if the end is called off.
-    kept: Option<(Config, ConfigView)>,
+    kept: Option<Kept>,
+}
+
+/// A configuration that waits.
+#[derive(Clone)]
+struct Kept {
+    config: Config,
+    view: ConfigView,
+    texts: Vec<(PathBuf, Vec<u8>)>,
+    who: Who,
 }
 
 /// What the store has to do next.
@@ -188,7 +207,7 @@ impl Store {
     }
 
     async fn take(&mut self, loaded: Loaded, who: Who, dry: bool) -> Reload {
-        let Loaded { config, searched, .. } = loaded;
+        let Loaded { config, searched, texts, .. } = loaded;
         let plan = diff(&self.in_force, &config);
         let verdict = match judge(&config, who, self.is_ending()) {
             // What the start tolerated is no news.
@@ -206,19 +225,17 @@ impl Store {
         let applied = if plan.is_empty() { self.applied } else { self.engine.clock().now() };
         let view = ConfigView::of(&config, &searched, applied);
         let pending = match verdict {
-            Verdict::Apply => match self.apply(config.clone(), view.clone()).await {
-                Ok(()) => None,
-                Err(Refusal::Quitting) => Some(self.keep(&config, &view)),
-                Err(refusal) => {
-                    Some(Pending::of(PendingWhy::Refused, &config, &refusal.to_string()))
-                }
-            },
-            Verdict::Keep => Some(self.keep(&config, &view)),
             Verdict::Leave(why) => Some(Pending::of(why, &config, "")),
+            Verdict::Apply => {
+                self.apply(Kept { config: config.clone(), view: view.clone(), texts, who }).await
+            }
+            Verdict::Keep => {
+                self.kept = Some(Kept { config: config.clone(), view: view.clone(), texts, who });
+                Some(Pending::of(PendingWhy::Ending, &config, ""))
+            }
         };
         if let Some(pending) = &pending {
-            let view = ConfigView { pending: Some(pending.clone()), applied: self.applied, ..view };
-            self.engine.say_config(view).await;
+            self.say(view, pending.clone()).await;
         }
         let in_force = pending.is_none();
         report(&plan, &config, pending, in_force)
@@ -230,31 +247,62 @@ impl Store {
             && config.diagnostics == self.in_force.diagnostics
     }
 
-    async fn apply(&mut self, config: Config, view: ConfigView) -> Result<(), Refusal> {
-        let applied = view.applied;
-        self.engine.apply(config.clone(), view).await?;
-        (self.in_force, self.applied, self.kept) = (config, applied, None);
-        Ok(())
+    /// Has the engine take `new` on, and keeps it in the history; why not, if not.
+    async fn apply(&mut self, new: Kept) -> Option<Pending> {
+        match self.engine.apply(new.config.clone(), new.view.clone()).await {
+            Ok(plan) => {
+                self.applied = new.view.applied;
+                self.in_force = new.config;
+                self.kept = None;
+                self.remember(new.texts, new.who, plan.summary()).await;
+                None
+            }
+            // It began to end meanwhile.
+            Err(Refusal::Quitting) => {
+                let pending = Pending::of(PendingWhy::Ending, &new.config, "");
+                self.kept = Some(new);
+                Some(pending)
+            }
+            Err(refusal) => {
+                self.go_back(&new.view).await;
+                let words = refusal.to_string();
+                Some(Pending::of(PendingWhy::Refused, &new.config, &words))
+            }
+        }
     }
 
-    fn keep(&mut self, config: &Config, view: &ConfigView) -> Pending {
-        self.kept = Some((config.clone(), view.clone()));
-        Pending::of(PendingWhy::Ending, config, "")
+    /// Whatever of a configuration came into force before it failed, what was in force
+    /// before is in force again.
+    async fn go_back(&self, view: &ConfigView) {
+        let view = ConfigView { applied: self.applied, ..view.clone() };
+        if let Err(refusal) = self.engine.apply(self.in_force.clone(), view).await {
+            tracing::error!("the configuration before cannot be applied again: {refusal}");
+        }
     }
 
     /// The end was called off.
     async fn apply_kept(&mut self) {
-        let Some((config, view)) = self.kept.take() else { return };
-        let view = ConfigView { applied: self.engine.clock().now(), ..view };
-        match self.apply(config.clone(), view.clone()).await {
-            Ok(()) => {}
-            // It ends again.
-            Err(Refusal::Quitting) => self.kept = Some((config, view)),
-            Err(refusal) => {
-                let why = PendingWhy::Refused;
-                let pending = Some(Pending::of(why, &config, &refusal.to_string()));
-                self.engine.say_config(ConfigView { pending, ..view }).await;
-            }
+        let Some(mut kept) = self.kept.take() else { return };
+        kept.view.applied = self.engine.clock().now();
+        let view = kept.view.clone();
+        if let Some(pending) = self.apply(kept).await {
+            self.say(view, pending).await;
+        }
+    }
+
+    async fn say(&self, view: ConfigView, pending: Pending) {
+        let view = ConfigView { pending: Some(pending), applied: self.applied, ..view };
+        self.engine.say_config(view).await;
+    }
+
+    /// Keeps what came into force. That it could not be kept is said and no more: what
+    /// runs matters more than what ran.
+    async fn remember(&self, texts: Vec<(PathBuf, Vec<u8>)>, who: Who, why: String) {
+        let (history, at) = (self.history.clone(), self.engine.clock().now());
+        let kept = spawn_blocking(move || history.keep(&texts, at, who, &why)).await;
+        if let Ok(Err(error)) = kept {
+            let dir = self.home.configs();
+            tracing::warn!("the configuration is not kept in `{}`: {error}", dir.display());
         }
     }
 

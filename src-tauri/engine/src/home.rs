@@ -90,6 +90,12 @@ impl Home {
         self.state.join("health.json")
     }
 
+    /// Configurations that were in force.
+    #[must_use]
+    pub fn configs(&self) -> PathBuf {
+        self.state.join("configs")
+    }
+
     /// Log files.
     #[must_use]
     pub fn logs(&self) -> PathBuf {

@@ -16,6 +16,7 @@ pub use lock::{Owner, Role};
 
 use crate::adapter::kube::install_tls_provider;
 use crate::adapter::ssh::SshOptions;
+use crate::config_store::history::History;
 use crate::config_store::{self, ConfigStore, Reloader};
 use crate::control::{self, Control};
 use crate::deadline::Deadline;
@@ -121,6 +122,9 @@ pub async fn start(options: HostOptions) -> Result<RunningHost, HostError> {
 
     let registry = Registry::default();
     let lock_lease = registry.lease(LeaseKind::Lock, home.lock().display().to_string(), HOST);
+    if let Err(error) = History::new(&home).recover() {
+        tracing::warn!("a rollback that was interrupted is not completed: {error}");
+    }
     let mut loaded = configuration::load(&home, &options.config_files);
     if !options.config_files.is_empty()
         && let Some((path, source)) = loaded.unreadable.pop()
@@ -134,7 +138,7 @@ pub async fn start(options: HostOptions) -> Result<RunningHost, HostError> {
     let kube = adapters::kube(&registry);
     let expected = Expected::of(&loaded.config, &memory.switches);
     let drain = options.drain.unwrap_or(loaded.config.shutdown.complete_current);
-    let in_force = loaded.config.clone();
+    let (in_force, texts) = (loaded.config.clone(), std::mem::take(&mut loaded.texts));
     let engine = engine::start(Options {
         config: loaded.config,
         searched: loaded.searched,
@@ -158,6 +162,7 @@ pub async fn start(options: HostOptions) -> Result<RunningHost, HostError> {
             named: options.config_files,
             engine: engine.clone(),
             in_force,
+            texts,
         },
         &tasks,
     );

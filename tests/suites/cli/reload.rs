@@ -220,6 +220,110 @@ fn s4_3_a_change_while_it_quits_is_kept_until_that_is_called_off() {
     quit(&sandbox, host);
 }
 
+fn numbers(sandbox: &Sandbox) -> Vec<u64> {
+    let history = sandbox.run(["config", "history", "--json"]).json();
+    history.as_array().unwrap().iter().map(|entry| entry["number"].as_u64().unwrap()).collect()
+}
+
+/// S4.4: what was in force is kept with who and why, compared, and put back; S4.5: no
+/// secret is shown on the way, and none is readable by others.
+#[test]
+fn s4_4_history_diff_and_rollback() {
+    let ports = free_ports(2);
+    let with = |forwards: &[(&str, u16)], password: &str| {
+        config(forwards).replace("port: 1}", &format!("port: 1, password: {password}}}"))
+    };
+    let first = with(&[("a", ports[0])], "planted-one");
+    let second = with(&[("a", ports[0]), ("b", ports[1])], "planted-two");
+    let sandbox = Sandbox::with_config(&first);
+    let host = sandbox.host();
+    fs::write(sandbox.config(), &second).unwrap();
+    assert_eq!(sandbox.run(["reload"]).code, Some(0));
+    assert_eq!(numbers(&sandbox), [2, 1]);
+    let history = sandbox.run(["config", "history", "--json"]).json();
+    let by = |n: usize| history[n]["who"].as_str().unwrap().to_owned();
+    assert_eq!((by(0), by(1)), ("command".to_owned(), "start".to_owned()));
+    assert_eq!(history[0]["why"], "1 added, 1 changed");
+
+    let mut said = vec![sandbox.run(["config", "history"]), sandbox.run(["config", "diff"])];
+    assert!(said[1].out.contains("+ b"), "{said:?}");
+    // An edit that was never in force is not lost either.
+    fs::write(sandbox.config(), "services: [").unwrap();
+    let back = sandbox.run(["config", "rollback"]);
+    assert_eq!(back.code, Some(0), "{back:?}");
+    assert!(back.out.contains("is again as in `1`") && back.out.contains("- b"), "{back:?}");
+    said.push(back);
+    assert_eq!(fs::read_to_string(sandbox.config()).unwrap(), first);
+    until_named(&sandbox, &["a"]);
+    let backups: Vec<_> = fs::read_dir(sandbox.path())
+        .unwrap()
+        .map(|entry| entry.unwrap().path())
+        .filter(|path| path.to_str().unwrap().contains(".bak-"))
+        .collect();
+    assert_eq!(fs::read_to_string(&backups[0]).unwrap(), "services: [");
+    assert_eq!(numbers(&sandbox), [3, 2, 1]);
+    said.push(sandbox.run(["config", "rollback", "2"]));
+    until_named(&sandbox, &["a", "b"]);
+    said.push(sandbox.run(["config", "rollback", "77"]));
+    assert_eq!(said.last().unwrap().code, Some(2));
+    quit(&sandbox, host);
+    // Without a host, too.
+    said.push(sandbox.run(["config", "rollback", "1"]));
+    assert_eq!(fs::read_to_string(sandbox.config()).unwrap(), first);
+    let logs = fs::read_to_string(sandbox.path().join("lp/state/logs/localport.log")).unwrap();
+    let all = format!("{said:?}{logs}");
+    assert!(!all.contains("planted"), "{all}");
+}
+
+/// S4.4: killed at any instant of a rollback, the file is the old one or the new one, the
+/// next command goes on from there, and a host starts with it.
+#[test]
+fn s4_4_a_rollback_that_is_killed_leaves_the_old_or_the_new() {
+    let ports = free_ports(2);
+    let (one, two) = (config(&[("a", ports[0])]), config(&[("a", ports[0]), ("b", ports[1])]));
+    let sandbox = Sandbox::with_config(&one);
+    let host = sandbox.host();
+    fs::write(sandbox.config(), &two).unwrap();
+    assert_eq!(sandbox.run(["reload"]).code, Some(0));
+    quit(&sandbox, host);
+    for round in 0..60u64 {
+        let target = if round % 2 == 0 { "1" } else { "2" };
+        let mut back = sandbox.command().args(["config", "rollback", target]).spawn().unwrap();
+        thread::sleep(Duration::from_micros(round * 400)); // The instant of the kill.
+        let _ = back.kill();
+        back.wait().unwrap();
+        let text = fs::read_to_string(sandbox.config()).unwrap();
+        assert!(text == one || text == two, "round {round}: {text:?}");
+    }
+    let host = sandbox.host();
+    let text = fs::read_to_string(sandbox.config()).unwrap();
+    until_named(&sandbox, if text == one { &["a"] } else { &["a", "b"] });
+    assert_eq!(sandbox.run(["config", "rollback", "2"]).code, Some(0));
+    until_named(&sandbox, &["a", "b"]);
+    quit(&sandbox, host);
+}
+
+/// S4.4: a host that is killed while configurations come and go leaves a history that
+/// can be read, and starts with what the file says.
+#[test]
+fn s4_4_a_host_killed_while_it_applies_starts_with_what_the_file_says() {
+    let ports = free_ports(3);
+    let sandbox = Sandbox::with_config(&config(&[("a", ports[0])]));
+    for round in 0..8usize {
+        let host = sandbox.host();
+        let other = [("b", ports[1]), ("c", ports[2])][round % 2];
+        save_by_rename(&sandbox.config(), &config(&[("a", ports[0]), other]));
+        host.signal(Signal::HUP);
+        thread::sleep(Duration::from_millis(3 * round as u64)); // The instant of the kill.
+        host.signal(Signal::KILL);
+        host.end();
+        let host = sandbox.host();
+        until_named(&sandbox, &["a", other.0]);
+        assert!(!numbers(&sandbox).is_empty());
+        quit(&sandbox, host);
+    }
+}
+
 /// S4.3: many saves in a row end with the last one, and who connects is never refused.
 #[test]
 fn s4_3_a_storm_of_saves_ends_with_the_last() {

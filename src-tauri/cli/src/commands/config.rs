@@ -1,6 +1,5 @@
 //! Owns `config`: what the files say, and what is wrong with them. Needs no host.
 
-use crate::args::ConfigCommand;
 use crate::exit::{CommandError, Exit};
 use crate::output::{Output, paint};
 use anstyle::AnsiColor;
@@ -9,21 +8,6 @@ use localport_engine::home::Home;
 use localport_engine::host::configuration::{self, Loaded};
 use serde_json::json;
 use std::path::PathBuf;
-
-/// `localport config …`
-pub(crate) fn run(
-    home: &Home,
-    files: Vec<PathBuf>,
-    command: ConfigCommand,
-    output: &mut Output,
-) -> Result<Exit, CommandError> {
-    match command {
-        ConfigCommand::Check { file } => check(load(home, file, files)?, output),
-        ConfigCommand::Show { file } => show(load(home, file, files)?, output),
-        // Asked of the running LocalPort.
-        ConfigCommand::Plan | ConfigCommand::Path => path(home, files, output),
-    }
-}
 
 /// The file given to the command, else those given with `--config`, else the one found.
 fn load(home: &Home, file: Option<PathBuf>, files: Vec<PathBuf>) -> Result<Loaded, CommandError> {
@@ -37,7 +21,14 @@ fn load(home: &Home, file: Option<PathBuf>, files: Vec<PathBuf>) -> Result<Loade
     Ok(loaded)
 }
 
-fn check(loaded: Loaded, output: &mut Output) -> Result<Exit, CommandError> {
+/// `localport config check`
+pub(crate) fn check(
+    home: &Home,
+    file: Option<PathBuf>,
+    files: Vec<PathBuf>,
+    output: &mut Output,
+) -> Result<Exit, CommandError> {
+    let loaded = load(home, file, files)?;
     let complaints = &loaded.config.diagnostics;
     let errors = complaints.iter().filter(|c| c.severity == Severity::Error).count();
     if output.json() {
@@ -80,8 +71,14 @@ pub(super) fn words(complaint: &Diagnostic, colour: bool) -> String {
     plain.replacen(&format!(" {word}: "), &format!(" {}: ", paint(colour, hue, word)), 1)
 }
 
-/// What the configuration amounts to, without its secrets.
-fn show(loaded: Loaded, output: &mut Output) -> Result<Exit, CommandError> {
+/// `localport config show`: what it amounts to, without its secrets.
+pub(crate) fn show(
+    home: &Home,
+    file: Option<PathBuf>,
+    files: Vec<PathBuf>,
+    output: &mut Output,
+) -> Result<Exit, CommandError> {
+    let loaded = load(home, file, files)?;
     let config = &loaded.config;
     if output.json() {
         output.value(&config.show())?;
@@ -95,7 +92,12 @@ fn show(loaded: Loaded, output: &mut Output) -> Result<Exit, CommandError> {
     Ok(if wrong { Exit::Usage } else { Exit::Done })
 }
 
-fn path(home: &Home, files: Vec<PathBuf>, output: &mut Output) -> Result<Exit, CommandError> {
+/// `localport config path`
+pub(crate) fn path(
+    home: &Home,
+    files: Vec<PathBuf>,
+    output: &mut Output,
+) -> Result<Exit, CommandError> {
     let places = if files.is_empty() { configuration::places(home) } else { files };
     let used = configuration::found(&places);
     if output.json() {

@@ -5,14 +5,13 @@ use crate::exit::{CommandError, Exit};
 use crate::output::Output;
 use localport_core::config::reload::Reload;
 use localport_core::snapshot::PendingWhy;
-use localport_engine::control::client::Client;
+use localport_engine::control::client::{Client, ClientError};
 use localport_engine::home::Home;
-use serde_json::json;
+use serde_json::{Value, json};
 
 /// `localport reload`, and `localport config plan` when `dry`.
 pub(crate) async fn run(home: &Home, dry: bool, output: &mut Output) -> Result<Exit, CommandError> {
-    let body = json!({ "dry": dry });
-    let reload: Reload = Client::new(home).post("/v1/reload", &body).await?;
+    let reload = ask(home, &json!({ "dry": dry })).await?;
     if output.json() {
         output.value(&reload)?;
     } else {
@@ -21,7 +20,13 @@ pub(crate) async fn run(home: &Home, dry: bool, output: &mut Output) -> Result<E
     Ok(exit(&reload))
 }
 
-fn say(reload: &Reload, output: &mut Output) -> std::io::Result<()> {
+/// Asks the running host.
+pub(super) async fn ask(home: &Home, body: &Value) -> Result<Reload, ClientError> {
+    Client::new(home).post("/v1/reload", body).await
+}
+
+/// What came of it, in words.
+pub(super) fn say(reload: &Reload, output: &mut Output) -> std::io::Result<()> {
     for complaint in &reload.diagnostics {
         output.note(words(complaint, output.colour_of_errors()));
     }
@@ -41,7 +46,8 @@ fn say(reload: &Reload, output: &mut Output) -> std::io::Result<()> {
     }
 }
 
-fn exit(reload: &Reload) -> Exit {
+/// The exit code that says so.
+pub(super) fn exit(reload: &Reload) -> Exit {
     match reload.pending.as_ref().map(|pending| pending.why) {
         None => Exit::Done,
         Some(PendingWhy::Invalid | PendingWhy::Empty) => Exit::Usage,

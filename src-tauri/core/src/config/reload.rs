@@ -8,7 +8,7 @@ use crate::snapshot::{Pending, PendingWhy};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-/// Why the files were read again.
+/// Why the files were read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Who {
@@ -18,6 +18,24 @@ pub enum Who {
     Hup,
     /// `localport reload` or the control API.
     Command,
+    /// `localport config rollback`.
+    Rollback,
+    /// LocalPort started.
+    Start,
+}
+
+impl Who {
+    /// The word that people see.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Who::File => "saved",
+            Who::Hup => "HUP",
+            Who::Command => "reload",
+            Who::Rollback => "rollback",
+            Who::Start => "start",
+        }
+    }
 }
 
 /// What is to be done with a configuration that was read.

@@ -140,11 +140,15 @@ pub(super) struct ReloadAsk {
     /// Only say what would change.
     #[serde(default)]
     pub(super) dry: bool,
+    /// Whether a rollback wrote the files.
+    #[serde(default)]
+    pub(super) rollback: bool,
 }
 
 pub(super) async fn reload(shared: Arc<Shared>, call: Call) -> Answer {
-    let ReloadAsk { dry } = call.json_or_default()?;
-    Ok(answer::json(&shared.api.reload.reload(Who::Command, dry).await?))
+    let ReloadAsk { dry, rollback } = call.json_or_default()?;
+    let who = if rollback { Who::Rollback } else { Who::Command };
+    Ok(answer::json(&shared.api.reload.reload(who, dry).await?))
 }
 
 pub(super) async fn start(shared: Arc<Shared>, call: Call) -> Answer {

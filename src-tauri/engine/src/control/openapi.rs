@@ -272,7 +272,7 @@ fn snapshot() -> Value {
             ("diagnostics", list(reference("Diagnostic"))), ("applied", count()),
             ("pending", maybe(reference("Pending"))),
         ]),
-        "ReloadAsk": { "type": "object", "properties": { "dry": flag() } },
+        "ReloadAsk": { "type": "object", "properties": { "dry": flag(), "rollback": flag() } },
         "Reload": object(&[
             ("in_force", flag()), ("sentence", text()), ("pending", maybe(reference("Pending"))),
             ("lines", list(text())), ("plan", json!({ "type": "object" })),

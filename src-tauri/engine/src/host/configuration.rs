@@ -21,6 +21,8 @@ pub struct Loaded {
     pub config: Config,
     /// Places looked at, first choice first; empty when files were asked for by name.
     pub searched: Vec<PathBuf>,
+    /// The files as they were read.
+    pub texts: Vec<(PathBuf, Vec<u8>)>,
     /// The files that are there, or were asked for, and could not be read.
     pub unreadable: Vec<(PathBuf, io::Error)>,
 }
@@ -33,26 +35,36 @@ pub fn load(home: &Home, named: &[PathBuf]) -> Loaded {
         Some(file) => vec![file.to_owned()],
         None => named.to_vec(),
     };
-    let mut sources = Vec::new();
-    let mut complaints = Vec::new();
+    let mut texts = Vec::new();
     let mut unreadable = Vec::new();
     for file in &files {
         match read(file) {
-            Ok(bytes) => match String::from_utf8(bytes) {
-                Ok(text) => sources.push(Source::new(file, text)),
-                Err(error) => complaints.push(Diagnostic::not_utf8(file, error.as_bytes())),
-            },
-            Err(error) => {
-                complaints.push(Diagnostic::unreadable(file, &error));
-                unreadable.push((file.clone(), error));
-            }
+            Ok(bytes) => texts.push((file.clone(), bytes)),
+            Err(error) => unreadable.push((file.clone(), error)),
+        }
+    }
+    let mut config = understand(home, &texts);
+    config.files = files;
+    let complaint = |(file, error): &(PathBuf, io::Error)| Diagnostic::unreadable(file, error);
+    config.diagnostics.splice(..0, unreadable.iter().map(complaint));
+    Loaded { config, searched, texts, unreadable }
+}
+
+/// What `texts` amount to on this machine.
+#[must_use]
+pub fn understand(home: &Home, texts: &[(PathBuf, Vec<u8>)]) -> Config {
+    let mut sources = Vec::new();
+    let mut complaints = Vec::new();
+    for (file, bytes) in texts {
+        match std::str::from_utf8(bytes) {
+            Ok(text) => sources.push(Source::new(file, text)),
+            Err(_) => complaints.push(Diagnostic::not_utf8(file, bytes)),
         }
     }
     let mut config = config::load(&sources, &Machine::new(home));
-    config.files = files;
-    complaints.append(&mut config.diagnostics);
-    config.diagnostics = complaints;
-    Loaded { config, searched, unreadable }
+    config.files = texts.iter().map(|(file, _)| file.clone()).collect();
+    config.diagnostics.splice(..0, complaints);
+    config
 }
 
 /// Where a configuration is looked for, first choice first.

@@ -8,6 +8,7 @@ use crate::desktop;
 use crate::ending::Ending;
 use crate::surface::tauri::TauriSurface;
 use crate::surface::{Action, Surface};
+use localport_core::lifecycle::QuitSource;
 use localport_core::resource::LeaseKind;
 use localport_core::shutdown::Reason;
 use localport_engine::handle::EngineHandle;
@@ -98,6 +99,10 @@ impl Shell {
             controller.run(inputs).await;
         });
         tasks.spawn("first window", first_window(surface.clone(), opening));
+        let (gate, ended) = (ending.clone(), engine.clone());
+        desktop::when_display_is_lost(move || {
+            gate.drain_blocking(&ended, QuitSource::DisplayLost.into())
+        });
         tasks.spawn_to_end("host", leave(host, ending.clone(), app.clone()));
         Self { engine, surface, ending, app: app.clone(), tasks }
     }
@@ -112,7 +117,7 @@ impl Shell {
             }
             RunEvent::ExitRequested { code, api, .. } => self.exit_requested(*code, api),
             RunEvent::Exit => {
-                self.ending.drain_blocking(&self.engine);
+                self.ending.drain_blocking(&self.engine, Reason::Logout);
                 self.tasks.cancel();
                 self.surface.close();
             }
@@ -147,8 +152,9 @@ impl Shell {
 /// Waits for the end of the engine, whoever asked for it, and ends the app with it.
 async fn leave(host: RunningHost, ending: Arc<Ending>, app: AppHandle) {
     let stopped = host.wait().await;
+    // Said first: whoever waits at the gate may end the process right after it opens.
+    tracing::info!(took_ms = stopped.took_ms, clean = stopped.is_clean(), "everything is released");
     let code = ending.finish(&stopped);
-    tracing::info!(took_ms = stopped.took_ms, code, "everything is released");
     app.exit(code);
 }
 

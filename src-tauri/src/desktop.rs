@@ -13,7 +13,7 @@ mod platform;
 
 #[cfg(windows)]
 pub(crate) use platform::dark_bar;
-pub(crate) use platform::{display, tray_host, tray_library};
+pub(crate) use platform::{display, tray_host, tray_library, when_display_is_lost};
 
 /// Why nothing can be drawn.
 #[derive(Debug, thiserror::Error)]

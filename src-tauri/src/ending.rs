@@ -79,13 +79,13 @@ impl Ending {
     }
 
     /// For the toolkit's last event, after which the process is gone: begins the end
-    /// and waits for it, as long as the platform allows. Must not be called where the
+    /// and waits for it, as long as the platform allows; gives the exit code. Must not be called where the
     /// end itself needs this thread.
-    pub(crate) fn drain_blocking(&self, engine: &EngineHandle) {
-        if self.code().is_some() {
-            return;
+    pub(crate) fn drain_blocking(&self, engine: &EngineHandle, reason: Reason) -> i32 {
+        if let Some(code) = self.code() {
+            return code;
         }
-        engine.quit_within(Reason::Logout, LAST_EVENT_BUDGET - LAST_EVENT_RESERVE);
+        engine.quit_within(reason, LAST_EVENT_BUDGET - LAST_EVENT_RESERVE);
         let code = self.lock();
         let waited = self
             .finished
@@ -94,6 +94,7 @@ impl Ending {
         if waited.1.timed_out() {
             tracing::warn!("the process ends before everything is released");
         }
+        waited.0.unwrap_or(FORCED)
     }
 
     fn session(&self) -> MutexGuard<'_, Vec<Done>> {

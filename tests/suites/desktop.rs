@@ -391,3 +391,18 @@ async fn d3_without_a_configuration_it_says_what_to_write() {
     assert!(text.contains(&place.display().to_string()), "{text}");
     assert!(text.contains("technology: ssh"), "{text}");
 }
+
+/// D5: the X server dies: the engine ends in good order all the same, ssh included.
+#[tokio::test(flavor = "multi_thread")]
+async fn d5_a_display_that_dies_ends_the_engine_in_good_order() {
+    let mut world = World::new().await;
+    let mut app = world.screen.start(&mut world.app(&["--hidden"]));
+    eventually("the wiki serves", || world.forward("wiki_main").filter(|f| f["word"] == "serving"))
+        .await;
+    world.screen.lose_display();
+    let status = app.ended(QUIT_BUDGET);
+    assert_eq!(status.code(), Some(0), "it said:\n{}", app.said());
+    assert!(app.said().contains("everything is released"), "it said:\n{}", app.said());
+    assert!(!world.screen.home().join("lp/run/control.sock").exists());
+    assert_eq!(group_members(app.pid()), Vec::<String>::new());
+}

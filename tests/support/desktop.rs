@@ -44,7 +44,7 @@ pub struct Screen {
     dir: TempDir,
     // Ended in this order.
     _bus: Guard,
-    _display: Guard,
+    display_guard: Guard,
 }
 
 impl Screen {
@@ -63,7 +63,12 @@ impl Screen {
         // What the bus starts by itself belongs to this desktop too.
         daemon.env("XDG_RUNTIME_DIR", dir.path());
         let (bus_guard, bus) = announced(&mut daemon);
-        Self { display: format!(":{number}"), bus, dir, _bus: bus_guard, _display: display_guard }
+        Self { display: format!(":{number}"), bus, dir, _bus: bus_guard, display_guard }
+    }
+
+    /// Kills the display, as a crash of the X server does.
+    pub fn lose_display(&mut self) {
+        end_group(&mut self.display_guard.0);
     }
 
     /// Name of the display.

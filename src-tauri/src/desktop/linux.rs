@@ -3,6 +3,9 @@
 
 use super::NoDisplay;
 use std::env;
+use std::ffi::{c_int, c_void};
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 use tokio::time::timeout;
 use zbus::{Connection, Variant};
@@ -68,4 +71,57 @@ async fn ask_for_host() -> zbus::Result<bool> {
         )
         .await?;
     Ok(matches!(host.body().deserialize::<Variant<'_>>()?, Variant::Bool(true)))
+}
+
+/// What Xlib calls on a broken connection; the argument is its display.
+type Handler = extern "C" fn(*mut c_void) -> c_int;
+
+/// What ends the engine and gives the exit code. Xlib calls back without an argument of
+/// ours, and there is one display per process.
+static END: OnceLock<Box<dyn Fn() -> i32 + Send + Sync>> = OnceLock::new();
+
+/// Has `end` called when the X server goes away, on the main thread, which is not given
+/// back: the process ends with the code that `end` gives. GDK's own handler, in whose
+/// place this comes, ends the process at once. Wayland has no such place: GDK ends the
+/// process itself.
+pub(crate) fn when_display_is_lost(end: impl Fn() -> i32 + Send + Sync + 'static) {
+    if END.set(Box::new(end)).is_err() {
+        return;
+    }
+    // SAFETY: GDK has loaded this very library already when it speaks X11; loading it
+    // again only counts. The signature is that of Xlib.h, and the handler is a function
+    // of this program. The library is never unloaded: it is forgotten.
+    #[allow(unsafe_code)]
+    let installed = unsafe {
+        libloading::Library::new("libX11.so.6").and_then(|library| {
+            let install = library
+                .get::<unsafe extern "C" fn(Option<Handler>) -> Option<Handler>>(
+                    b"XSetIOErrorHandler\0",
+                )
+                .map(|install| install(Some(display_lost)));
+            std::mem::forget(library);
+            install
+        })
+    };
+    if let Err(error) = installed {
+        tracing::debug!("a display that goes away takes the app along: {error}");
+    }
+}
+
+extern "C" fn display_lost(_display: *mut c_void) -> c_int {
+    static ENTERED: AtomicBool = AtomicBool::new(false);
+    if ENTERED.swap(true, Ordering::SeqCst) {
+        // Another thread's connection broke as well: the first one ends the process.
+        loop {
+            std::thread::park();
+        }
+    }
+    tracing::warn!("the display went away");
+    let code = END.get().map_or(1, |end| end());
+    // Xlib's and GTK's clean-ups would speak to the display that is gone.
+    // SAFETY: ends the process; everything that has to survive is written.
+    #[allow(unsafe_code)]
+    unsafe {
+        libc::_exit(code)
+    }
 }

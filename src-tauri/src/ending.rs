@@ -79,8 +79,8 @@ impl Ending {
     }
 
     /// For the toolkit's last event, after which the process is gone: begins the end
-    /// and waits for it, as long as the platform allows; gives the exit code. Must not be called where the
-    /// end itself needs this thread.
+    /// and waits for it, as long as the platform allows; gives the exit code. Must not
+    /// be called where the end itself needs this thread.
     pub(crate) fn drain_blocking(&self, engine: &EngineHandle, reason: Reason) -> i32 {
         if let Some(code) = self.code() {
             return code;

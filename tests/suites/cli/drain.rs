@@ -40,7 +40,7 @@ fn sender() -> (u16, Sender<()>) {
     (port, go)
 }
 
-fn word<'a>(status: &'a Value, index: usize) -> &'a str {
+fn word(status: &Value, index: usize) -> &str {
     status["forwards"][index]["word"].as_str().unwrap()
 }
 

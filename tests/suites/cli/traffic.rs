@@ -93,7 +93,7 @@ fn s1_2_a_second_ctrl_c_cuts_what_is_open_and_says_so() {
     let said = host.end();
     assert!(begun.elapsed().as_secs() < 5, "{:?}", begun.elapsed());
     assert_eq!(said.code, Some(3), "{said:?}");
-    assert!(said.out.contains("1 open connections of echo"), "{said:?}");
+    assert!(said.out.contains(r#""name":"1 open connection","owner":"echo""#), "{said:?}");
     let mut rest = Vec::new();
     assert!(client.read_to_end(&mut rest).is_err() || rest.is_empty(), "it was cut");
     let quit = waiting.end();

@@ -2,6 +2,7 @@
 
 use super::*;
 use futures_util::future::join_all;
+use localport_engine::registry::LeaseInfo;
 
 /// S7.2: many forwards to one host share one process and one login.
 #[tokio::test(flavor = "multi_thread")]
@@ -142,7 +143,8 @@ async fn shutdown_leaves_nothing_even_of_a_frozen_server() {
     frozen.thaw();
     assert!(ssh_children(&well).is_empty());
     assert_eq!(std::fs::read_dir(&run).unwrap().count(), 0);
-    assert_eq!(std::fs::metadata(ground.home.path().join("state/children")).unwrap().len(), 0);
+    let gone = |lease: &LeaseInfo| !matches!(lease.kind, LeaseKind::Child | LeaseKind::File);
+    assert!(ground.registry.list().iter().all(gone), "{:?}", ground.registry.list());
     for stream in [&mut one, &mut two] {
         let read = timeout(DEADLINE, stream.read(&mut [0; 1])).await.unwrap();
         assert_eq!(read.unwrap_err().kind(), std::io::ErrorKind::ConnectionReset);

@@ -33,6 +33,8 @@ const VISITS: usize = 3;
 /// `localport demo`
 pub(crate) async fn run(demo: &args::Demo, output: &mut Output) -> Result<Exit, CommandError> {
     let mut watch = localport_lifecycle::watch(localport_lifecycle::Host::Headless)?;
+    // What it holds is there before the host looks at what it has itself.
+    let _ = tokio::time::timeout(super::run::SETTLE, watch.settled()).await;
     let registry = Registry::default();
     let tasks = Tasks::new("demo", &registry);
     let web = WebService::start(&tasks).await?;
@@ -51,9 +53,11 @@ pub(crate) async fn run(demo: &args::Demo, output: &mut Output) -> Result<Exit, 
         shown = perform(stage.client(), server, &tasks, demo, output) => shown,
         () = asked_to_end(&mut watch) => Ok(()),
     };
-    let stopped = stage.end().await;
+    // The far side lives in this process: it goes first, so that the host's comparison
+    // with the system finds the host alone.
     tasks.cancel();
     tasks.wait().await;
+    let stopped = stage.end().await;
     shown?;
     let Some(stopped) = stopped? else { return Ok(Exit::Done) };
     let sentence = super::quit::sentence(&stopped);

@@ -28,7 +28,7 @@ use std::time::Duration;
 use tokio::time::{Instant, sleep_until, timeout};
 
 /// Time the system's services have to answer at the start; it goes on without them.
-const SETTLE: Duration = Duration::from_millis(300);
+pub(crate) const SETTLE: Duration = Duration::from_millis(300);
 /// Forwards that the start names one by one.
 const NAMED: usize = 20;
 

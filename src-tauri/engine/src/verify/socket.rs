@@ -14,8 +14,8 @@ pub(super) fn describe(number: RawFd) -> Option<(String, Mark)> {
     let socket = SockRef::from(&borrowed);
     let kind = socket.r#type().ok()?;
     let local = socket.local_addr().ok()?;
-    let listening = socket.is_listener().unwrap_or(false);
     let peer = socket.peer_addr().ok();
+    let listening = listens(&socket, kind, peer.is_some());
     Some(match local.as_socket() {
         Some(address) => {
             let protocol = if kind == Type::DGRAM { "udp" } else { "tcp" };
@@ -30,6 +30,18 @@ pub(super) fn describe(number: RawFd) -> Option<(String, Mark)> {
         None if local.domain() == Domain::UNIX => unix(&local, peer.as_ref(), listening),
         None => (format!("socket of family {:?}", local.domain()), Mark::Unknown),
     })
+}
+
+#[cfg(any(target_os = "linux", target_os = "android"))]
+fn listens(socket: &SockRef<'_>, _kind: Type, _has_peer: bool) -> bool {
+    socket.is_listener().unwrap_or(false)
+}
+
+/// macOS names `SO_ACCEPTCONN` but does not answer it: a bound stream socket without a
+/// peer is what a listener looks like from outside.
+#[cfg(not(any(target_os = "linux", target_os = "android")))]
+fn listens(_socket: &SockRef<'_>, kind: Type, has_peer: bool) -> bool {
+    kind == Type::STREAM && !has_peer
 }
 
 fn unix(local: &SockAddr, peer: Option<&SockAddr>, listening: bool) -> (String, Mark) {

@@ -10,6 +10,8 @@ mod engine;
 mod problems;
 #[path = "kube/recovery.rs"]
 mod recovery;
+#[path = "kube/sleep.rs"]
+mod sleep;
 #[path = "kube/stream.rs"]
 mod stream;
 #[path = "kube/targets.rs"]

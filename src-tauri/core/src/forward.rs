@@ -64,8 +64,7 @@ pub enum State {
         /// Why it failed.
         problem: Problem,
     },
-    /// The machine sleeps: no session, and none is tried until it wakes or a client
-    /// comes.
+    /// The machine sleeps: no session, and none is tried until it wakes.
     Asleep {
         /// The last attempt.
         attempt: Attempt,
@@ -251,8 +250,7 @@ pub fn step(state: State, input: Input, on: Conditions<'_>) -> (State, Vec<Outpu
         (state @ (Running { .. } | Degraded { .. }), Input::Suspend) => {
             (state, vec![Output::Quiet])
         }
-        // A client shows that somebody is awake, whatever the system said.
-        (Asleep { problem, .. }, Input::Wanted | Input::Wake | Input::RetryNow | Input::Start) => {
+        (Asleep { problem, .. }, Input::Wake | Input::RetryNow | Input::Start) => {
             open(attempt.fresh(), problem)
         }
         // An attempt from before the sleep waits for an answer that nobody sends.
@@ -504,7 +502,7 @@ mod tests {
             (asleep(None), Input::Due, asleep(None), vec![]),
             (asleep(None), Input::NetworkChanged, asleep(None), vec![]),
             (asleep(Some(away())), Input::Wake, opening(fresh, Some(away())), open()),
-            (asleep(None), Input::Wanted, opening(fresh, None), open()),
+            (asleep(None), Input::Wanted, asleep(None), vec![]),
             (asleep(None), Input::Start, opening(fresh, None), open()),
             (asleep(None), Input::Stop, State::Stopping { attempt }, vec![Output::Drain]),
             (starting(None), Input::Wake, opening(again, None), open()),

@@ -442,6 +442,7 @@ impl Engine {
                         self.rest.quiet(id);
                     }
                 }
+                Report::Awake => self.rise(),
                 Report::Quiet { id } => self.rest.quiet(id),
                 Report::Event { id, kind } => {
                     let forward = self.board.name(id).map(str::to_owned);

@@ -83,6 +83,8 @@ pub(crate) enum Report {
         id: ForwardId,
         clients: usize,
     },
+    /// A client came in the sleep.
+    Awake,
     Quiet {
         id: ForwardId,
     },
@@ -135,6 +137,11 @@ pub(crate) struct Supervisor {
     check: Arc<Check>,
     seat: Seat,
     sessions: watch::Sender<Option<Live>>,
+    /// The session of a sleep, or one that has to prove itself: clients are held
+    /// meanwhile, so that none sends its first bytes into a dead one.
+    resting: Option<Live>,
+    /// The answer to whether it may be offered again.
+    trust: Option<oneshot::Receiver<bool>>,
     attempt: Option<Attempt>,
     mending: Option<Mending>,
     news: mpsc::Sender<News>,
@@ -173,6 +180,8 @@ impl Supervisor {
             check,
             seat,
             sessions: watch::Sender::new(None),
+            resting: None,
+            trust: None,
             attempt: None,
             mending: None,
             news,
@@ -214,6 +223,13 @@ impl Supervisor {
                 Some(news) = inbox.news.recv() => self.hear(news).await,
                 Some(evidence) = inbox.evidence.recv() => self.weigh(evidence).await,
                 () = self.seat.changed() => self.judge().await,
+                proved = answered(&mut self.trust) => {
+                    self.trust = None;
+                    // One that did not answer is replaced: the scheduler says so itself.
+                    if proved {
+                        self.offer();
+                    }
+                }
                 () = self.port.due() => self.listen().await,
                 () = sleep_until(due.unwrap_or_else(tokio::time::Instant::now)), if due.is_some() => {
                     self.wake_at = None;
@@ -318,7 +334,13 @@ impl Supervisor {
 
     async fn weigh(&mut self, evidence: Evidence) {
         match evidence {
-            Evidence::Held => self.apply(Input::Wanted).await,
+            Evidence::Held => {
+                if self.shared.pulse.borrow().asleep {
+                    // Somebody is awake, whatever the system said.
+                    self.tell(Report::Awake).await;
+                }
+                self.apply(Input::Wanted).await;
+            }
             Evidence::Answered { generation } => {
                 self.seat.tell(generation, health::Input::Answered).await;
             }
@@ -332,13 +354,16 @@ impl Supervisor {
     }
 
     async fn opened(&mut self, generation: u64, live: Live) {
-        if !self.is_current(generation) {
+        // One that was given up for a sleep has the same number.
+        if !self.is_current(generation) || !matches!(self.state, State::Starting { .. }) {
             return;
         }
         let route = live.session.route();
         self.announce(session_up(&route)).await;
         self.route = Some(route);
         self.seat.opened(live.clone()).await;
+        self.resting = None;
+        self.trust = None;
         self.sessions.send_replace(Some(live));
         self.apply(Input::Opened { generation }).await;
     }
@@ -361,7 +386,7 @@ impl Supervisor {
             .await;
         } else if let Some(problem) = view.health.problem().cloned() {
             // The next bytes that come back are told at once.
-            if let Some(live) = &*self.sessions.borrow() {
+            if let Some(live) = self.sessions.borrow().as_ref().or(self.resting.as_ref()) {
                 live.proof.forget();
             }
             self.apply(Input::Disproved { generation, problem }).await;
@@ -422,8 +447,34 @@ impl Supervisor {
                 self.wake_at = None;
                 self.mending = None;
             }
-            Output::Quiet => self.seat.quiet().await,
-            Output::Prove => self.seat.prove().await,
+            Output::Quiet => {
+                self.withdraw();
+                self.trust = None;
+                self.seat.quiet().await;
+            }
+            Output::Prove => {
+                self.withdraw();
+                self.trust = Some(self.seat.prove().await);
+            }
+        }
+    }
+
+    /// Clients that come from now on are held.
+    fn withdraw(&mut self) {
+        if let Some(live) = self.sessions.send_replace(None) {
+            self.resting = Some(live);
+        }
+    }
+
+    /// Whether there is a session, offered or resting.
+    fn has_session(&self) -> bool {
+        self.resting.is_some() || self.sessions.borrow().is_some()
+    }
+
+    /// They are served again.
+    fn offer(&mut self) {
+        if let Some(live) = self.resting.take() {
+            self.sessions.send_replace(Some(live));
         }
     }
 
@@ -455,6 +506,8 @@ impl Supervisor {
 
     async fn close(&mut self) {
         self.sessions.send_replace(None);
+        self.resting = None;
+        self.trust = None;
         self.attempt = None;
         self.route = None;
         self.seat.closed().await;
@@ -464,6 +517,8 @@ impl Supervisor {
         self.seat.quiet().await;
         self.wake_at = None;
         self.mending = None;
+        self.trust = None;
+        self.offer();
         if self.sessions.borrow().is_none() {
             self.attempt = None; // An attempt that nobody waits for any more.
         }
@@ -495,6 +550,14 @@ pub(crate) struct Inbox {
     news: mpsc::Receiver<News>,
     evidence: mpsc::Receiver<Evidence>,
     joining: Joining,
+}
+
+/// Resolves with the answer, `true` when the question was called off; never without one.
+async fn answered(question: &mut Option<oneshot::Receiver<bool>>) -> bool {
+    match question {
+        Some(answer) => answer.await.unwrap_or(true),
+        None => std::future::pending().await,
+    }
 }
 
 fn session_up(route: &Route) -> Kind {

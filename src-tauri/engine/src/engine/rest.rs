@@ -73,6 +73,17 @@ impl Engine {
         self.clock.catch_up();
         let slept_ms = slept.map(|slept| u64::try_from(slept.as_millis()).unwrap_or(u64::MAX));
         self.announce(None, Kind::Woke { slept_ms });
+        self.get_up();
+    }
+
+    /// A client came in the sleep: either it never came about, or nobody told of its end.
+    pub(super) fn rise(&mut self) {
+        if self.rest.pulse.borrow().asleep {
+            self.get_up();
+        }
+    }
+
+    fn get_up(&mut self) {
         self.rest.waiting.clear();
         if self.rest.pulse.borrow().asleep {
             self.rest.pulse.send_modify(|pulse| pulse.asleep = false);

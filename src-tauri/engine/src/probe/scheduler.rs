@@ -86,7 +86,7 @@ enum Order {
     Opened { key: u64, live: Live },
     Closed { key: u64 },
     Quiet { key: u64 },
-    Prove { key: u64 },
+    Prove { key: u64, proved: oneshot::Sender<bool> },
     Told { key: u64, generation: u64, input: Input },
     Restore { saved: BTreeMap<String, Health> },
     Save { reply: oneshot::Sender<BTreeMap<String, Health>> },
@@ -213,8 +213,11 @@ impl Seat {
     }
 
     /// The session has to prove itself at once: before all others, with little patience.
-    pub(crate) async fn prove(&self) {
-        self.order(Order::Prove { key: self.key }).await;
+    /// Gives whether it answered; nothing when the question was called off.
+    pub(crate) async fn prove(&self) -> oneshot::Receiver<bool> {
+        let (proved, answer) = oneshot::channel();
+        self.order(Order::Prove { key: self.key, proved }).await;
+        answer
     }
 
     /// Evidence from a session of `generation`.
@@ -262,6 +265,8 @@ struct Entry {
     quiet: bool,
     /// Whether the session has to prove itself after a sleep or a change of the network.
     suspect: bool,
+    /// Who waits for it to answer.
+    proved: Option<oneshot::Sender<bool>>,
     /// The look under way, or waiting for its turn.
     run: Option<u64>,
     look: Option<AbortHandle>,
@@ -350,10 +355,11 @@ impl Table {
                     Some(Input::Paused)
                 });
             }
-            Order::Prove { key } => {
+            Order::Prove { key, proved } => {
                 self.call_off(key);
                 self.change(key, |entry| {
                     (entry.quiet, entry.suspect) = (false, true);
+                    entry.proved = Some(proved);
                     Some(Input::Resumed)
                 });
                 self.suspect(key);
@@ -392,6 +398,7 @@ impl Table {
             live: None,
             quiet: false,
             suspect: false,
+            proved: None,
             run: None,
             look: None,
             queued: None,
@@ -458,6 +465,7 @@ impl Table {
         let Some(entry) = self.entries.get_mut(&key) else { return };
         entry.run = None;
         entry.suspect = false;
+        entry.proved = None;
         if let Some(look) = entry.look.take() {
             look.abort();
             self.under_way -= 1;
@@ -530,10 +538,10 @@ impl Table {
     /// Looks at a suspect now. No turn is waited for: a thousand sessions are suspects
     /// together.
     fn suspect(&mut self, key: u64) {
-        let Some(entry) = self.entries.get_mut(&key).filter(|entry| entry.live.is_some()) else {
-            return;
-        };
-        if self.paused {
+        let Some(entry) = self.entries.get_mut(&key) else { return };
+        if self.paused || entry.live.is_none() {
+            // Nothing is asked, so nothing speaks against it.
+            entry.answered(true);
             return;
         }
         self.runs += 1;
@@ -572,6 +580,7 @@ impl Table {
         let Some(entry) = self.entries.get_mut(&key).filter(current) else { return };
         let looked = match what {
             What::Pinged(round_trip) => {
+                entry.answered(true);
                 entry.known.round_trip = Some((round_trip, now));
                 entry.view.send_replace(entry.known.clone());
                 return;
@@ -581,6 +590,7 @@ impl Table {
         self.under_way -= usize::from(entry.look.take().is_some());
         entry.run = None;
         let stale = std::mem::take(&mut entry.suspect);
+        entry.answered(!matches!(looked, Looked::Lost(_)));
         let input = match looked {
             Looked::Lost(problem) => {
                 if let Some(live) = entry.live.take().filter(|_| stale) {
@@ -593,6 +603,16 @@ impl Table {
             Looked::Asked(Err(problem)) => Input::Failed { problem },
         };
         self.step(key, input);
+    }
+}
+
+impl Entry {
+    /// Tells whoever waits for the session to prove itself.
+    fn answered(&mut self, proved: bool) {
+        if let Some(waiting) = self.proved.take() {
+            // Whoever asked may have gone.
+            let _ = waiting.send(proved);
+        }
     }
 }
 

@@ -77,7 +77,7 @@ impl Supervisor {
         }
         let gave_up = matches!(self.state, State::Failed { until: None, .. });
         if moves.session {
-            if self.sessions.borrow().is_some()
+            if self.has_session()
                 && let Some(attempt) = self.attempt.take()
             {
                 attempt.retire(&self.spec.name, &self.shared);

@@ -64,7 +64,7 @@ impl Supervisor {
     fn target(&self) -> TargetFact {
         let view = self.seat.view();
         let health = &view.health;
-        let open = self.sessions.borrow().is_some();
+        let open = self.has_session();
         let stopping = matches!(self.state, State::Stopping { .. });
         let cached = stopping || !self.is_current(view.generation) || health.is_cached();
         let proof = health.proof();

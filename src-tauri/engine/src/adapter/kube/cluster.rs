@@ -44,6 +44,9 @@ const FAILURE_KEPT: Duration = Duration::from_secs(2);
 /// plugin may open a browser.
 const RENEWAL_PAUSE: Duration = Duration::from_secs(30);
 
+/// Sessions that do not answer tell of it within this time of each other.
+const SAME_DOUBT: Duration = Duration::from_millis(500);
+
 /// Credentials are replaced so long before they end.
 const EXPIRY_MARGIN: Duration = Duration::from_secs(60);
 
@@ -73,6 +76,8 @@ struct Slot {
     built: Option<Built>,
     failed: Option<(Instant, Fault)>,
     renewed: Option<Instant>,
+    /// When kept connections were last put aside.
+    doubted: Option<Instant>,
     generation: u64,
 }
 
@@ -173,13 +178,24 @@ impl Cluster {
     /// requests are likely dead and would hold the next request up until its deadline, so
     /// the next one makes its own; credentials stay. Watches are read anew.
     pub(super) async fn doubt(&self) {
-        if let Some(built) = &mut self.slot.lock().await.built {
-            match client::build(built.config.clone()) {
-                Ok(client) => built.client = client,
-                // It could be built before; the old connections end by their keepalive.
-                Err(error) => tracing::warn!(%error, "connections to the cluster are kept"),
+        self.slot.lock().await.put_aside();
+        self.doubt_what_is_shared();
+    }
+
+    /// As [`Cluster::doubt`], for a session that did not answer; of many that tell the
+    /// same, one counts.
+    pub(super) fn forsake(&self) {
+        // A client that is being made has no old connections.
+        if let Ok(mut slot) = self.slot.try_lock() {
+            if slot.doubted.is_some_and(|at| at.elapsed() < SAME_DOUBT) {
+                return;
             }
+            slot.put_aside();
         }
+        self.doubt_what_is_shared();
+    }
+
+    fn doubt_what_is_shared(&self) {
         let feeds = self.feeds.lock().unwrap_or_else(PoisonError::into_inner);
         for feed in feeds.pods.values().filter_map(Weak::upgrade) {
             feed.doubt();
@@ -387,6 +403,17 @@ impl Cluster {
 }
 
 impl Slot {
+    /// Gives the next requests a client without connections.
+    fn put_aside(&mut self) {
+        self.doubted = Some(Instant::now());
+        let Some(built) = &mut self.built else { return };
+        match client::build(built.config.clone()) {
+            Ok(client) => built.client = client,
+            // It could be built before; the old connections end by their keepalive.
+            Err(error) => tracing::warn!(%error, "connections to the cluster are kept"),
+        }
+    }
+
     fn access(&self) -> Result<Access, Fault> {
         let built = self.built.as_ref().ok_or(Fault::Unauthorized)?;
         Ok(Access { client: built.client.clone(), generation: self.generation })

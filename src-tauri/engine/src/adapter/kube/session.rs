@@ -312,6 +312,10 @@ impl Session for PodSession {
         Box::pin(self.sight.wait(move || Some(self.route()).filter(|route| route != seen)))
     }
 
+    fn forsake(&self) {
+        self.sight.cluster.forsake();
+    }
+
     fn ping(&self) -> BoxFuture<'_, Result<Duration, Problem>> {
         Box::pin(self.ask_server())
     }

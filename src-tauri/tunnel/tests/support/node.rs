@@ -226,11 +226,12 @@ async fn send_all<W: AsyncWrite + Unpin>(
             std::future::pending::<()>().await;
         }
         let data = frame[0] & 0x80 == 0;
+        if data {
+            // Counted before they go: whoever has read them may look at once.
+            switches.sent.fetch_add(frame.len() as u64 - 8, Ordering::Relaxed);
+        }
         if write.write_all(&frame).await.is_err() || write.flush().await.is_err() {
             return;
-        }
-        if data {
-            switches.sent.fetch_add(frame.len() as u64 - 8, Ordering::Relaxed);
         }
     }
 }

@@ -171,8 +171,17 @@ impl Sshd {
 
     /// Stops every process of the server where it stands: no answer, no end.
     pub fn freeze(&self) {
-        for pid in self.pids() {
-            signal(pid, Signal::STOP);
+        let pids = self.pids();
+        for pid in &pids {
+            signal(*pid, Signal::STOP);
+        }
+        // The signal is sent before it is felt, and what runs meanwhile still answers.
+        let end = Instant::now() + DEADLINE;
+        for pid in pids {
+            while !is_stopped(pid) {
+                assert!(Instant::now() < end, "sshd's process {pid} does not stop");
+                std::thread::yield_now();
+            }
         }
     }
 
@@ -293,12 +302,20 @@ pub fn parents() -> Vec<(u32, u32)> {
     let processes = fs::read_dir("/proc").unwrap();
     processes
         .filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok())
-        .filter_map(|pid: u32| {
-            let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
-            let parent = stat.rsplit_once(')')?.1.split_whitespace().nth(1)?;
-            Some((pid, parent.parse().ok()?))
-        })
+        .filter_map(|pid| Some((pid, stat(pid)?.1)))
         .collect()
+}
+
+/// Whether it stands still, or is there no more.
+fn is_stopped(pid: u32) -> bool {
+    stat(pid).is_none_or(|(state, _)| state == "T" || state == "Z")
+}
+
+/// A process' state and its parent, from fields 3 and 4 of proc_pid_stat(5).
+fn stat(pid: u32) -> Option<(String, u32)> {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    let mut fields = stat.rsplit_once(')')?.1.split_whitespace();
+    Some((fields.next()?.to_owned(), fields.next()?.parse().ok()?))
 }
 
 /// Sends a signal to a process of the test's own.

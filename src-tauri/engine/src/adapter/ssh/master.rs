@@ -126,8 +126,9 @@ impl Master {
             Ok(Err(DialError::Refused(_) | DialError::Broken(_))) => {
                 Err(super::lost(format!("`{}` broke off", self.words)))
             }
-            // Late behind a flood of data is not frozen: any frame is life.
-            Err(_) if self.carrier.heard().is_some_and(|heard| heard > asked) => {
+            // Late behind a flood of data is not frozen; a frame that was under way when
+            // the far side froze is no life.
+            Err(_) if self.carrier.heard().is_some_and(|heard| heard.elapsed() < QUIET) => {
                 Ok(Some(asked.elapsed()))
             }
             Err(_) => Err(classify::frozen(&self.words)),

@@ -2,7 +2,7 @@
 //! PostgreSQL, Redis and MariaDB as Debian packs them. They run as a plain user, for two
 //! of them refuse to run as root.
 
-use crate::sshd::free_port;
+use crate::ports::free_port;
 use std::fs;
 use std::io::{BufRead, BufReader, Read};
 use std::os::unix::fs::chown;

@@ -1,17 +1,16 @@
 //! Owns the real `localport` binary under test: its home, its configuration, its
 //! processes, and raw HTTP to its control socket.
 
+use crate::ports::free_ports;
 use crate::sshd::Sshd;
 use serde_json::Value;
 use std::ffi::OsStr;
 use std::fs;
 use std::io::{BufRead, BufReader, Read, Write};
-use std::net::TcpListener;
 use std::os::unix::net::UnixStream;
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
-use std::sync::atomic::{AtomicU16, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -459,21 +458,6 @@ pub fn binary() -> PathBuf {
     let beside = test.parent().and_then(Path::parent).unwrap().join("localport");
     assert!(beside.exists(), "build it first: cargo build -p localport ({})", beside.display());
     beside
-}
-
-/// Ports that are free, below those that the system gives to clients, and different in
-/// each test process and call, so that nobody takes one in between.
-#[must_use]
-pub fn free_ports(count: usize) -> Vec<u16> {
-    static NEXT: AtomicU16 = AtomicU16::new(0);
-    const LOWEST: u16 = 10_000;
-    const RANGE: u16 = 22_000;
-    let own = u16::try_from(std::process::id() % 1_100 * 20).unwrap();
-    let port = || LOWEST + (own + NEXT.fetch_add(1, Ordering::Relaxed)) % RANGE;
-    std::iter::repeat_with(port)
-        .filter(|port| TcpListener::bind(("127.0.0.1", *port)).is_ok())
-        .take(count)
-        .collect()
 }
 
 /// A configuration of SSH forwards to a host that refuses: they listen and keep trying.

@@ -14,6 +14,7 @@ pub mod host;
 pub mod node;
 #[cfg(unix)]
 pub mod password_server;
+pub mod ports;
 pub mod servers;
 #[cfg(unix)]
 pub mod sshd;

@@ -3,12 +3,12 @@
 //! Emits its log as announced events; can be stopped, started again and frozen. Works as
 //! root and as a plain user who logs in as himself.
 
+use crate::ports::free_port;
 use localport_core::config::SshTarget;
 use rustix::process::{Pid, Signal, kill_process};
 use std::ffi::OsString;
 use std::fs;
 use std::io::{BufRead, BufReader};
-use std::net::{Ipv4Addr, TcpListener};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -323,12 +323,6 @@ pub fn signal(pid: u32, signal: Signal) {
     let pid = Pid::from_raw(i32::try_from(pid).unwrap()).unwrap();
     // It may just have ended.
     let _ = kill_process(pid, signal);
-}
-
-/// A loopback port that is free now.
-#[must_use]
-pub fn free_port() -> u16 {
-    TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap().local_addr().unwrap().port()
 }
 
 fn sshd_program() -> PathBuf {

@@ -3,7 +3,8 @@
 
 use crate::transfer;
 use localport_tests::apiserver::{ApiServer, Backend, PodSpec};
-use localport_tests::host::{Sandbox, free_ports};
+use localport_tests::host::Sandbox;
+use localport_tests::ports::free_ports;
 use localport_tests::sshd::{self, Sshd};
 use rustix::process::Signal;
 use std::fs;

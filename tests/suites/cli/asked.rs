@@ -1,7 +1,8 @@
 //! What is asked of a running host: status, switching, events, logs, resources.
 
 use crate::{keys, set};
-use localport_tests::host::{Sandbox, free_ports, unreachable};
+use localport_tests::host::{Sandbox, unreachable};
+use localport_tests::ports::free_ports;
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
 use std::fs;

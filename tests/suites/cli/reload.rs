@@ -1,7 +1,8 @@
 //! A configuration that is edited while the real host runs: saved in every way that
 //! editors have, by command, by HUP, while it quits.
 
-use localport_tests::host::{DEADLINE, Running, Sandbox, free_ports};
+use localport_tests::host::{DEADLINE, Running, Sandbox};
+use localport_tests::ports::free_ports;
 use localport_tests::servers::echo_threads;
 use localport_tests::sshd::Sshd;
 use rustix::process::Signal;

@@ -1,6 +1,7 @@
 //! What a person switched, over crash and restart.
 
-use localport_tests::host::{Sandbox, free_ports};
+use localport_tests::host::Sandbox;
+use localport_tests::ports::free_ports;
 use rustix::process::Signal;
 use std::fs;
 

@@ -64,6 +64,26 @@ async fn g6_an_opening_and_its_first_bytes_are_one_write() {
     rig.node.switches().assert_lawful();
 }
 
+/// A burst on a fresh tunnel: five workers answer at once, and their replies still come
+/// in the order in which they were compressed.
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn s7_1_a_burst_on_a_fresh_tunnel_is_served_whole() {
+    let port = backend(echo).await;
+    for round in 0..150 {
+        let rig = Rig::start(Framing::Raw, &[(80, port)]).await;
+        let mut streams: Vec<_> = (0..10).map(|_| rig.tunnel.stream(80)).collect();
+        for stream in &mut streams {
+            stream.write_all(b"hello").await.unwrap();
+        }
+        for stream in &mut streams {
+            let mut answer = [0; 5];
+            let read = within(stream.read_exact(&mut answer)).await;
+            read.unwrap_or_else(|error| panic!("round {round}: {error}"));
+        }
+        rig.node.switches().assert_lawful();
+    }
+}
+
 /// Trap 1 and 5: thousands of short connections on one tunnel, by FIN and by RST, cost
 /// no slot and leave nothing behind, although the node keeps each for its second of grace.
 #[tokio::test(flavor = "multi_thread")]

@@ -159,7 +159,7 @@ impl Node {
             frames,
             streams: Mutex::default(),
             pairs: Mutex::default(),
-            replies: Mutex::default(),
+            replies: tokio::sync::Mutex::default(),
             all: all.clone(),
         });
         tunnel.read_all(read).await;
@@ -241,7 +241,7 @@ struct TunnelState {
     frames: mpsc::Sender<Vec<u8>>,
     streams: Mutex<HashMap<u32, Arc<StreamState>>>,
     pairs: Mutex<HashMap<String, Half>>,
-    replies: Mutex<bool>,
+    replies: tokio::sync::Mutex<bool>,
     all: CancellationToken,
 }
 
@@ -402,18 +402,14 @@ impl TunnelState {
             ended: CancellationToken::new(),
         };
         lock(&self.streams).insert(id, Arc::new(stream));
-        let mut body = id.to_be_bytes().to_vec();
-        let first = !std::mem::replace(&mut *lock(&self.replies), true);
-        body.extend_from_slice(&empty_block(first));
-        drop(self.frames.send(control(2, &body)).await);
+        self.reply(id).await;
         let header = |name: &str| headers.get(name).cloned().unwrap_or_default();
         let (kind, request, port) = (header("streamtype"), header("requestid"), header("port"));
         let Ok(port) = port.parse::<u16>() else {
             return self.node.switches.violation(format!("the port {port:?}"));
         };
-        let other = lock(&self.pairs).remove(&request);
-        match other {
-            None => drop(lock(&self.pairs).insert(request, Half { kind, id })),
+        match self.other_half(request, &kind, id) {
+            None => {}
             Some(other) => {
                 let (error, data) = if kind == "data" { (other.id, id) } else { (id, other.id) };
                 if kind == other.kind {
@@ -424,6 +420,26 @@ impl TunnelState {
                 spawn(&self.all, async move { this.forward(error, data, port).await });
             }
         }
+    }
+
+    /// One compressor for all replies: they leave in the order in which it made them.
+    async fn reply(&self, id: u32) {
+        let mut replied = self.replies.lock().await;
+        let mut body = id.to_be_bytes().to_vec();
+        body.extend_from_slice(&empty_block(!*replied));
+        *replied = true;
+        drop(self.frames.send(control(2, &body)).await);
+    }
+
+    /// The stream of the same request that came before; else this one waits for it. The
+    /// two may be with two workers at the same time.
+    fn other_half(&self, request: String, kind: &str, id: u32) -> Option<Half> {
+        let mut pairs = lock(&self.pairs);
+        let other = pairs.remove(&request);
+        if other.is_none() {
+            pairs.insert(request, Half { kind: kind.to_owned(), id });
+        }
+        other
     }
 
     async fn forward(self: Arc<Self>, error: u32, data: u32, port: u16) {

@@ -203,10 +203,11 @@ fn row(forward: &Forward, leaving: bool, now: Timestamp) -> Row {
     Row {
         name: forward.name.clone(),
         title: format!("{} — {}", forward.name, forward.word(now)),
-        reason: match (&forward.problem, forward.drain) {
-            (Some(problem), _) => reason(problem),
-            (None, Some(_)) => short(&format!("drained by a person · {}", leads_to(forward))),
-            (None, None) => leads_to(forward),
+        reason: match (&forward.because, &forward.problem, forward.drain) {
+            (Some(cause), ..) => short(&format!("because of {}", cause.name)),
+            (None, Some(problem), _) => reason(problem),
+            (None, None, Some(_)) => short(&format!("drained by a person · {}", leads_to(forward))),
+            (None, None, None) => leads_to(forward),
         },
         on: forward.wanted,
         address: forward.local.clone(),
@@ -277,6 +278,7 @@ mod tests {
             connections: Connections::default(),
             bytes: Bytes::default(),
             problem: None,
+            because: None,
         }
     }
 

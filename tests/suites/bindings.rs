@@ -125,6 +125,7 @@ impl Facts {
             connections: Connections::default(),
             bytes: Bytes::default(),
             problem: None,
+            because: None,
         }
     }
 }

@@ -140,6 +140,7 @@ mod tests {
             connections: Connections::default(),
             bytes: Bytes::default(),
             problem: None,
+            because: None,
         }
     }
 

@@ -3,7 +3,7 @@
 use crate::problem::Problem;
 use crate::progress::Left;
 use crate::shutdown::Stage;
-use crate::snapshot::{ForwardState, Phase};
+use crate::snapshot::{ForwardState, Phase, Reach, Technology};
 use crate::time::Timestamp;
 use serde::{Deserialize, Serialize};
 
@@ -110,6 +110,19 @@ pub enum Kind {
         /// Why.
         problem: Problem,
     },
+    /// A cluster or an SSH host is known to be something else than before.
+    Reach {
+        /// Name of the context or SSH destination.
+        context: String,
+        /// What leads there.
+        technology: Technology,
+        /// What it was.
+        from: Reach,
+        /// What it is.
+        to: Reach,
+        /// What is wrong with it, if something is.
+        problem: Option<Problem>,
+    },
     /// A client could not be served.
     ClientClosed {
         /// The client's address.
@@ -168,6 +181,10 @@ impl Kind {
                 problem.sentence.clone()
             }
             Kind::SessionUp { path, endpoint } => format!("session up: {path} to {endpoint}"),
+            Kind::Reach { context, to, problem: Some(problem), .. } => {
+                format!("`{context}` is {}: {}", to.as_str(), problem.sentence)
+            }
+            Kind::Reach { context, to, .. } => format!("`{context}` is {}", to.as_str()),
             Kind::ClientClosed { client, problem } => {
                 format!("client {client} closed: {}", problem.sentence)
             }
@@ -183,6 +200,7 @@ impl Kind {
             | Kind::SessionLost { .. }
             | Kind::ClientClosed { .. } => true,
             Kind::State { problem, .. } => problem.is_some(),
+            Kind::Reach { to, .. } => crate::graph::is_away(*to),
             Kind::ConfigPending { .. } => true,
             Kind::ConfigApplied { .. }
             | Kind::Phase { .. }

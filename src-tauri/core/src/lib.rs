@@ -8,11 +8,13 @@
 pub mod audit;
 pub mod backoff;
 pub mod bridge;
+pub mod cluster;
 pub mod command;
 pub mod config;
 pub mod event;
 pub mod explain;
 pub mod forward;
+pub mod graph;
 pub mod health;
 pub mod history;
 pub mod journal;

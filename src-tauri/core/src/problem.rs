@@ -180,6 +180,46 @@ impl Code {
     }
 }
 
+/// What a problem is about: who shares it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Scope {
+    /// The whole cluster or SSH host: every forward through it.
+    Place,
+    /// What forwards to the same end share: a target's pods, a master.
+    Session,
+    /// The single forward: its local port, its configuration, its target's answers.
+    Forward,
+}
+
+impl Code {
+    /// What it is about.
+    #[must_use]
+    pub fn scope(self) -> Scope {
+        use Code::{
+            KubeConfig, KubeContext, KubeExternalName, KubeFailed, KubeForbidden, KubeLoginPlugin,
+            KubeLost, KubeNoReadyPod, KubeNoSelector, KubeNotFound, KubeOverloaded, KubeTls,
+            KubeUnauthorized, KubeUnreachable, SshAuthRefused, SshFailed, SshFrozen,
+            SshHostKeyChanged, SshHostKeyUnknown, SshKeyFile, SshLost, SshMissing, SshUnknownHost,
+            SshUnreachable,
+        };
+        match self {
+            SshMissing | SshUnknownHost | SshUnreachable | SshHostKeyUnknown
+            | SshHostKeyChanged | SshAuthRefused | SshKeyFile | SshFrozen | KubeConfig
+            | KubeContext | KubeLoginPlugin | KubeUnreachable | KubeUnauthorized
+            | KubeOverloaded | KubeTls => Scope::Place,
+            SshLost | SshFailed | KubeForbidden | KubeNotFound | KubeNoReadyPod
+            | KubeNoSelector | KubeExternalName | KubeLost | KubeFailed => Scope::Session,
+            _ => Scope::Forward,
+        }
+    }
+
+    /// Whether a log-in by a person mends it.
+    #[must_use]
+    pub fn is_login(self) -> bool {
+        matches!(self, Code::KubeUnauthorized | Code::KubeLoginPlugin)
+    }
+}
+
 impl fmt::Display for Code {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.as_str())

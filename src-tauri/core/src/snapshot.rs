@@ -129,6 +129,37 @@ words! {
     }
 }
 
+words! {
+    /// What a cluster or an SSH host is known to be.
+    Reach {
+        /// Nothing has been heard of it yet.
+        Unknown = "unknown",
+        /// It answers and lets us in.
+        Reachable = "reachable",
+        /// It does not answer, or has too much to do.
+        Unreachable = "unreachable",
+        /// It answers, but nobody is logged in: a person has to log in.
+        LoginNeeded = "login-needed",
+        /// It answers or would, but something that a person has to mend keeps us out: a
+        /// certificate, a host key, the kubeconfig.
+        Refused = "refused",
+    }
+}
+
+words! {
+    /// What kind of thing the trouble of several forwards hangs under.
+    CauseKind {
+        /// A Kubernetes cluster.
+        Cluster = "cluster",
+        /// An SSH host.
+        Host = "host",
+        /// What several forwards share at that place: a target's pods, an SSH master.
+        Session = "session",
+        /// The forward alone. Never what another one hangs under.
+        Forward = "forward",
+    }
+}
+
 /// Everything there is to know at one moment.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(feature = "bindings", derive(ts_rs::TS))]
@@ -249,8 +280,116 @@ pub struct Context {
     pub forwards: u32,
     /// Those of them whose tunnel is up.
     pub up: u32,
-    /// The problem that its forwards share, if they share one.
+    /// What it is known to be.
+    pub reach: Reach,
+    /// Since when it is known to be that.
+    pub since: Timestamp,
+    /// How long its last answer took, in milliseconds.
+    pub latency_ms: Option<f64>,
+    /// When it was last asked and the outcome known.
+    pub checked: Option<Timestamp>,
+    /// Whether nothing is asked just now, while LocalPort ends, sleeps or is paused: all
+    /// of this was learnt before.
+    pub cached: bool,
+    /// Nodes of a cluster; none where they may not be seen, and for SSH hosts.
+    pub nodes: Option<Nodes>,
+    /// Warnings of the last hour in the namespaces in use.
+    pub warnings: u32,
+    /// What a log-in is needed for, if one is.
+    pub login: Option<LoginNeeded>,
+    /// What cannot be seen there and why, one sentence each.
+    pub unseen: Vec<String>,
+    /// When the credentials in use end to be accepted, where that is known.
+    pub expires: Option<Timestamp>,
+    /// What is wrong with the place itself, or what all its forwards share.
     pub problem: Option<Problem>,
+    /// What the trouble of its forwards hangs under: the place itself, or what some of them
+    /// share. Trouble that is one forward's own stands at that forward.
+    pub roots: Vec<Root>,
+}
+
+impl Context {
+    /// A place of which nothing is known yet.
+    #[must_use]
+    pub fn unknown(name: &str, technology: Technology, now: Timestamp) -> Self {
+        Self {
+            name: name.to_owned(),
+            technology,
+            forwards: 0,
+            up: 0,
+            reach: Reach::Unknown,
+            since: now,
+            latency_ms: None,
+            checked: None,
+            cached: false,
+            nodes: None,
+            warnings: 0,
+            login: None,
+            unseen: vec![],
+            expires: None,
+            problem: None,
+            roots: vec![],
+        }
+    }
+}
+
+/// What trouble hangs under, and which forwards' trouble that is.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "bindings", derive(ts_rs::TS))]
+pub struct Root {
+    /// What it is.
+    pub kind: CauseKind,
+    /// Its name: of the context or SSH destination, the session's, such as
+    /// `svc/orders · shop`, or the forward's.
+    pub name: String,
+    /// The context or SSH destination it is at.
+    pub place: String,
+    /// What leads there.
+    pub technology: Technology,
+    /// Since when it is in trouble.
+    pub since: Timestamp,
+    /// What is wrong with it.
+    pub problem: Option<Problem>,
+    /// The forwards whose trouble it is, in the order of the configuration.
+    pub forwards: Vec<String>,
+}
+
+/// How the nodes of a cluster stand.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "bindings", derive(ts_rs::TS))]
+pub struct Nodes {
+    /// Nodes whose `Ready` condition holds.
+    pub ready: u32,
+    /// All nodes.
+    pub total: u32,
+    /// The first of those that are not ready, by name.
+    pub not_ready: Vec<String>,
+}
+
+/// A log-in that a person has to do.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "bindings", derive(ts_rs::TS))]
+pub struct LoginNeeded {
+    /// What ended or is missing, in one sentence.
+    pub what: String,
+    /// The command that logs in, for people to read; `localport login CONTEXT` runs it.
+    /// None where nothing is known that could.
+    pub command: Option<String>,
+    /// Whether it runs now.
+    pub running: bool,
+}
+
+/// What a forward's trouble hangs under.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "bindings", derive(ts_rs::TS))]
+pub struct Cause {
+    /// What it is.
+    pub kind: CauseKind,
+    /// Its name: of the context or SSH destination, or the session's, such as
+    /// `svc/orders · shop`.
+    pub name: String,
+    /// Since when it is in trouble.
+    pub since: Timestamp,
 }
 
 /// One forward.
@@ -291,6 +430,9 @@ pub struct Forward {
     pub bytes: Bytes,
     /// What is wrong, if something is.
     pub problem: Option<Problem>,
+    /// What that hangs under, when it is not the forward's own trouble: the cause is shown
+    /// once, and the forward says "because of" it.
+    pub because: Option<Cause>,
 }
 
 /// A drain of one forward that a person asked for.

@@ -3,7 +3,7 @@
 
 use crate::problem::Problem;
 use crate::shutdown::Stage;
-use crate::snapshot::{Bytes, Connections, Forward, ForwardDrain, Snapshot, Technology};
+use crate::snapshot::{Bytes, Cause, Connections, Forward, ForwardDrain, Snapshot, Technology};
 use crate::time::Timestamp;
 use serde::{Deserialize, Serialize};
 
@@ -57,6 +57,8 @@ pub struct ForwardStatus {
     pub bytes: Bytes,
     /// What is wrong, if something is.
     pub problem: Option<Problem>,
+    /// What that hangs under, when it is not the forward's own trouble.
+    pub because: Option<Cause>,
     /// How its drain stands, if a person had it drained.
     pub drain: Option<DrainStatus>,
     /// Seconds in this state.
@@ -175,6 +177,7 @@ impl ForwardStatus {
             connections: forward.connections,
             bytes: forward.bytes,
             problem: forward.problem.clone(),
+            because: forward.because.clone(),
             drain: forward.drain.as_ref().map(|drain| DrainStatus::of(drain, now)),
             since_s: now.since(forward.since).as_secs(),
         }

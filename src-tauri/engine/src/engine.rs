@@ -8,6 +8,7 @@ mod apply;
 pub(crate) mod board;
 mod ending;
 pub(crate) mod parts;
+mod places;
 pub(crate) mod rest;
 
 use crate::adapter::Adapter;
@@ -104,7 +105,7 @@ pub fn start(options: Options) -> EngineHandle {
     });
     let budgets = Budgets { complete_current: options.drain, ..options.config.shutdown };
     let view = ConfigView::of(&options.config, &options.searched, clock.now());
-    let board = Board::new(view, clock.clone());
+    let mut board = Board::new(view, clock.clone());
     let snapshot = watch::Sender::new(Arc::new(board.snapshot(clock.now())));
     let handle = EngineHandle {
         requests,
@@ -481,6 +482,10 @@ impl Engine {
     fn publish(&mut self) {
         self.stale.clear();
         let mut snapshot = self.board.snapshot(self.clock.now());
+        for turn in std::mem::take(&mut self.board.places.turns) {
+            self.announce(None, turn);
+            snapshot.seq = self.board.seq;
+        }
         snapshot.ending = self.end.view(&snapshot, &self.registry);
         self.drains.mark(&mut snapshot);
         self.snapshot.send_if_modified(|shown| {

@@ -60,6 +60,7 @@ export function forward(name: string, context: string, port: number, target: str
     connections: { open: 0, held: 0, total: 0 },
     bytes: { up: 0, down: 0 },
     problem: null,
+    because: null,
   };
   return {
     ...base,
@@ -101,16 +102,34 @@ const STAGING: Problem = {
   hint: "Check the VPN; LocalPort tries again by itself",
 };
 
+// As the engine does it: what a place is away with is said once, and its forwards hang under it.
 function contexts(forwards: Forward[], problems: Record<string, Problem> = {}): Context[] {
   const names = [...new Set(forwards.map((each) => each.context))];
-  return names.map((name) => {
+  return names.map((name): Context => {
     const members = forwards.filter((each) => each.context === name && each.wanted);
+    const technology = forwards.find((each) => each.context === name)?.technology ?? "ssh";
+    const problem = problems[name] ?? null;
+    const kind = technology === "ssh" ? "host" : "cluster";
+    const under = problem === null ? [] : members.filter((each) => each.problem?.code === problem.code);
+    for (const each of under) each.because = { kind, name, since: each.since };
+    const since = under.reduce((low, each) => Math.min(low, each.since), START);
     return {
       name,
-      technology: forwards.find((each) => each.context === name)?.technology ?? "ssh",
+      technology,
       forwards: members.length,
       up: members.filter((each) => each.tunnel.state === "up").length,
-      problem: problems[name] ?? null,
+      reach: problem === null ? "reachable" : "unreachable",
+      since,
+      latency_ms: problem === null ? 12 : null,
+      checked: START - 2_000,
+      cached: false,
+      nodes: technology === "ssh" || problem !== null ? null : { ready: 3, total: 3, not_ready: [] },
+      warnings: 0,
+      login: null,
+      unseen: [],
+      expires: null,
+      problem,
+      roots: under.length === 0 ? [] : [{ kind, name, place: name, technology, since, problem, forwards: under.map((each) => each.name) }],
     };
   });
 }

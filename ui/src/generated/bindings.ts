@@ -19,6 +19,29 @@ up: number,
 down: number, };
 
 /**
+ * What a forward's trouble hangs under.
+ */
+export type Cause = {
+/**
+ * What it is.
+ */
+kind: CauseKind,
+/**
+ * Its name: of the context or SSH destination, or the session's, such as
+ * `svc/orders · shop`.
+ */
+name: string,
+/**
+ * Since when it is in trouble.
+ */
+since: Timestamp, };
+
+/**
+ * What kind of thing the trouble of several forwards hangs under.
+ */
+export type CauseKind = "cluster" | "host" | "session" | "forward";
+
+/**
  * One comparison of the operating system's view with the registry and the start.
  */
 export type Check = {
@@ -112,9 +135,55 @@ forwards: number,
  */
 up: number,
 /**
- * The problem that its forwards share, if they share one.
+ * What it is known to be.
  */
-problem: Problem | null, };
+reach: Reach,
+/**
+ * Since when it is known to be that.
+ */
+since: Timestamp,
+/**
+ * How long its last answer took, in milliseconds.
+ */
+latency_ms: number | null,
+/**
+ * When it was last asked and the outcome known.
+ */
+checked: Timestamp | null,
+/**
+ * Whether nothing is asked just now, while LocalPort ends, sleeps or is paused: all
+ * of this was learnt before.
+ */
+cached: boolean,
+/**
+ * Nodes of a cluster; none where they may not be seen, and for SSH hosts.
+ */
+nodes: Nodes | null,
+/**
+ * Warnings of the last hour in the namespaces in use.
+ */
+warnings: number,
+/**
+ * What a log-in is needed for, if one is.
+ */
+login: LoginNeeded | null,
+/**
+ * What cannot be seen there and why, one sentence each.
+ */
+unseen: Array<string>,
+/**
+ * When the credentials in use end to be accepted, where that is known.
+ */
+expires: Timestamp | null,
+/**
+ * What is wrong with the place itself, or what all its forwards share.
+ */
+problem: Problem | null,
+/**
+ * What the trouble of its forwards hangs under: the place itself, or what some of them
+ * share. Trouble that is one forward's own stands at that forward.
+ */
+roots: Array<Root>, };
 
 /**
  * Why something that the window asked for did not happen.
@@ -325,7 +394,27 @@ endpoint: string, } | { "kind": "session_lost",
 /**
  * Why.
  */
-problem: Problem, } | { "kind": "client_closed",
+problem: Problem, } | { "kind": "reach",
+/**
+ * Name of the context or SSH destination.
+ */
+context: string,
+/**
+ * What leads there.
+ */
+technology: Technology,
+/**
+ * What it was.
+ */
+from: Reach,
+/**
+ * What it is.
+ */
+to: Reach,
+/**
+ * What is wrong with it, if something is.
+ */
+problem: Problem | null, } | { "kind": "client_closed",
 /**
  * The client's address.
  */
@@ -410,7 +499,12 @@ bytes: Bytes,
 /**
  * What is wrong, if something is.
  */
-problem: Problem | null, };
+problem: Problem | null,
+/**
+ * What that hangs under, when it is not the forward's own trouble: the cause is shown
+ * once, and the forward says "because of" it.
+ */
+because: Cause | null, };
 
 /**
  * A drain of one forward that a person asked for.
@@ -492,6 +586,41 @@ addresses: Array<string>, };
 export type ListenerState = "closed" | "listening" | "conflict";
 
 /**
+ * A log-in that a person has to do.
+ */
+export type LoginNeeded = {
+/**
+ * What ended or is missing, in one sentence.
+ */
+what: string,
+/**
+ * The command that logs in, for people to read; `localport login CONTEXT` runs it.
+ * None where nothing is known that could.
+ */
+command: string | null,
+/**
+ * Whether it runs now.
+ */
+running: boolean, };
+
+/**
+ * How the nodes of a cluster stand.
+ */
+export type Nodes = {
+/**
+ * Nodes whose `Ready` condition holds.
+ */
+ready: number,
+/**
+ * All nodes.
+ */
+total: number,
+/**
+ * The first of those that are not ready, by name.
+ */
+not_ready: Array<string>, };
+
+/**
  * A stage that is over.
  */
 export type Passed = {
@@ -553,6 +682,11 @@ sentence: string,
 hint: string, };
 
 /**
+ * What a cluster or an SSH host is known to be.
+ */
+export type Reach = "unknown" | "reachable" | "unreachable" | "login-needed" | "refused";
+
+/**
  * Who or what asked for the end.
  */
 export type Reason = "person" | "api" | "terminate" | "hangup" | "logout" | "system_shutdown" | "failure";
@@ -602,6 +736,40 @@ count: number,
  * How long the last of them took from the beginning of the end, in milliseconds.
  */
 took_ms: number, };
+
+/**
+ * What trouble hangs under, and which forwards' trouble that is.
+ */
+export type Root = {
+/**
+ * What it is.
+ */
+kind: CauseKind,
+/**
+ * Its name: of the context or SSH destination, the session's, such as
+ * `svc/orders · shop`, or the forward's.
+ */
+name: string,
+/**
+ * The context or SSH destination it is at.
+ */
+place: string,
+/**
+ * What leads there.
+ */
+technology: Technology,
+/**
+ * Since when it is in trouble.
+ */
+since: Timestamp,
+/**
+ * What is wrong with it.
+ */
+problem: Problem | null,
+/**
+ * The forwards whose trouble it is, in the order of the configuration.
+ */
+forwards: Array<string>, };
 
 /**
  * Which forwards a command is about.

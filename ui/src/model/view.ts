@@ -1,7 +1,7 @@
 //! Owns what the overview shows and in which order: receives the snapshot and what is
 //! being looked for, emits groups of rows, worst first.
 
-import type { Context, Forward, Problem, Snapshot, Technology } from "../generated/bindings";
+import type { Context, Forward, Root, Snapshot, Technology } from "../generated/bindings";
 import { standing, tone, word, type Tone } from "./standing";
 
 /** From this many forwards on, what is healthy costs one line a group. */
@@ -11,8 +11,8 @@ export interface Group {
   key: string;
   name: string;
   technology: Technology;
-  /** What all its waiting forwards share, said once. */
-  problem: Problem | null;
+  /** What several of its forwards wait for, each said once. */
+  roots: Root[];
   forwards: Forward[];
   /** The worst of its forwards. */
   tone: Tone;
@@ -92,7 +92,7 @@ function group(key: string, members: Forward[], contexts: Context[], now: number
     key,
     name,
     technology,
-    problem: context?.problem ?? null,
+    roots: context?.roots.filter((root) => root.problem !== null && root.forwards.length > 1) ?? [],
     forwards: ranked.toSorted((a, b) => a.rank - b.rank).map((each) => each.forward),
     tone: low === 2 && tones.has("warn") ? ("warn" as Tone) : (TONES[low] as Tone),
     rtt: median(
@@ -107,10 +107,15 @@ function group(key: string, members: Forward[], contexts: Context[], now: number
 }
 
 /** Whether a row has to say the problem itself, or its group has said it already. */
-export function saysItself(forward: Forward, shared: Problem | null): boolean {
-  const own = forward.problem;
-  if (own === null) return false;
-  return shared === null || own.code !== shared.code || own.sentence !== shared.sentence;
+export function saysItself(forward: Forward, roots: Root[]): boolean {
+  return forward.problem !== null && cause(forward, roots) === null;
+}
+
+/** What the forward waits for, where its group says what is wrong with that. */
+export function cause(forward: Forward, roots: Root[]): string | null {
+  const { because } = forward;
+  if (because === null || !roots.some((root) => root.forwards.includes(forward.name))) return null;
+  return because.name;
 }
 
 /** Where a person should write the first configuration, of the places looked at. */

@@ -1,11 +1,11 @@
 import { describe, expect, test } from "vitest";
 import { FIXTURES, forward, snapshot } from "../fake/fixtures";
-import type { Problem, Update } from "../generated/bindings";
+import type { Problem, Root, Update } from "../generated/bindings";
 import { apply } from "../model/picture";
 import { bytes, chain, clients, duration, fingerprint, pieces, roundTrip, until } from "../model/say";
 import { sign } from "../model/sign";
 import { spark, Traffic } from "../model/traffic";
-import { emptiness, firstChoice, groups, saysItself, search } from "../model/view";
+import { cause, emptiness, firstChoice, groups, saysItself, search } from "../model/view";
 
 const NOW = 1_790_000_000_000;
 
@@ -116,11 +116,16 @@ describe("the order of groups and rows", () => {
 
   test("a shared problem is said once", () => {
     const problem: Problem = { code: "kube-unreachable", sentence: "no answer", hint: "check" };
-    const each = forward("a", "dev", 1, "svc/a:1", { problem });
-    expect(saysItself(each, null)).toBe(true);
-    expect(saysItself(each, { ...problem })).toBe(false);
-    expect(saysItself(each, { ...problem, sentence: "other" })).toBe(true);
-    expect(saysItself(forward("a", "dev", 1, "svc/a:1"), null)).toBe(false);
+    const because = { kind: "cluster", name: "dev", since: 1 } as const;
+    const root = { ...because, place: "dev", technology: "kubectl", problem, forwards: ["a", "b"] } as const;
+    const roots: Root[] = [{ ...root, forwards: [...root.forwards] }];
+    const own = forward("a", "dev", 1, "svc/a:1", { problem });
+    const under = forward("a", "dev", 1, "svc/a:1", { problem, because });
+    expect([saysItself(own, roots), cause(own, roots)]).toEqual([true, null]);
+    expect([saysItself(under, roots), cause(under, roots)]).toEqual([false, "dev"]);
+    // Where the group does not say it, the row does.
+    expect([saysItself(under, []), cause(under, [])]).toEqual([true, null]);
+    expect(saysItself(forward("a", "dev", 1, "svc/a:1"), [])).toBe(false);
   });
 
   test("the first file is advised where the user's own configuration lives", () => {

@@ -123,6 +123,7 @@ describe("overview (D3)", () => {
     await click(button(row("search"), "Retry now"));
     expect(asked).toEqual([{ command: "retry_now", selector: { names: ["search"] } }]);
     expect(text().match(/does not answer/g)).toHaveLength(1);
+    expect(row("orders-db").textContent).toContain("because of staging");
     expect(text()).toContain("2 clients held, none refused · next try in 9 s");
     await click(button(document.body, "Retry all 2 now"));
     expect(asked[1]).toEqual({ command: "retry_now", selector: { names: ["orders-db", "events"] } });

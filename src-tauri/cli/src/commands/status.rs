@@ -7,6 +7,7 @@ use crate::output::{Output, age, bytes, paint};
 use anstyle::AnsiColor;
 use localport_core::command::Refusal;
 use localport_core::shutdown::Stage;
+use localport_core::snapshot::Root;
 use localport_core::status::{DrainStatus, ForwardStatus, Status, TargetStatus, TunnelStatus};
 use localport_engine::control::client::Client;
 use localport_engine::home::Home;
@@ -82,6 +83,24 @@ fn show(status: &Status, output: &mut Output) -> std::io::Result<()> {
     for line in lines(&HEAD, &rows, colour) {
         output.line(line)?;
     }
+    let shown = |name: &String| status.forwards.iter().any(|forward| forward.name == *name);
+    let roots = status.contexts.iter().flat_map(|context| &context.roots);
+    for root in roots.filter(|root| root.forwards.iter().any(shown)) {
+        cause(root, colour, output)?;
+    }
+    Ok(())
+}
+
+/// What several forwards wait for, once.
+fn cause(root: &Root, colour: bool, output: &mut Output) -> std::io::Result<()> {
+    let count = root.forwards.len();
+    let wait = if count == 1 { "forward waits" } else { "forwards wait" };
+    output.line("")?;
+    output.line(format!("{}: {count} {wait}", root.name))?;
+    if let Some(problem) = &root.problem {
+        output.line(format!("  {}", paint(colour, AnsiColor::Red, &problem.sentence)))?;
+        output.line(format!("  hint: {}", problem.hint))?;
+    }
     Ok(())
 }
 
@@ -94,12 +113,15 @@ fn row(forward: &ForwardStatus, colour: bool) -> Row {
         "closed" => Cell::plain(format!("({})", forward.local)),
         _ => Cell::plain(&forward.local),
     };
-    let below = match &forward.problem {
-        Some(problem) => vec![
+    let below = match (&forward.because, &forward.problem) {
+        (Some(cause), _) => {
+            vec![paint(colour, AnsiColor::Yellow, &format!("because of `{}`", cause.name))]
+        }
+        (None, Some(problem)) => vec![
             paint(colour, AnsiColor::Red, &problem.sentence),
             format!("hint: {}", problem.hint),
         ],
-        None => forward.drain.iter().map(drained).collect(),
+        (None, None) => forward.drain.iter().map(drained).collect(),
     };
     Row {
         cells: vec![

@@ -113,6 +113,7 @@ fn forward(name: &str) -> Forward {
         connections: Connections { open: 2, held: 1, total: 40 },
         bytes: Bytes { up: 1_500, down: 9_000_000_000 },
         problem: None,
+        because: None,
     }
 }
 

@@ -1,13 +1,13 @@
 //! Owns the snapshot while it is being written: what every supervisor last showed.
 
+use super::places::Places;
 use crate::handle::Clock;
 use crate::relay::Counters;
 use crate::supervisor::{ForwardId, Order, view};
 use localport_core::command::{Refusal, Selector};
 use localport_core::config::ForwardSpec;
-use localport_core::problem::Problem;
 use localport_core::snapshot::{
-    Bytes, ConfigView, Connections, Context, Forward, ForwardState, Phase, Snapshot, TunnelState,
+    Bytes, ConfigView, Connections, Forward, ForwardState, Phase, Snapshot,
 };
 use localport_core::time::Timestamp;
 use std::collections::{BTreeMap, BTreeSet};
@@ -25,6 +25,7 @@ pub(super) struct Board {
     /// are leaving.
     order: Vec<ForwardId>,
     next: u64,
+    pub(super) places: Places,
 }
 
 /// One forward.
@@ -60,6 +61,7 @@ impl Board {
             entries: BTreeMap::new(),
             order: vec![],
             next: 0,
+            places: Places::default(),
         }
     }
 
@@ -220,8 +222,9 @@ impl Board {
         forwards
     }
 
-    pub(super) fn snapshot(&self, now: Timestamp) -> Snapshot {
-        let forwards = self.shown();
+    pub(super) fn snapshot(&mut self, now: Timestamp) -> Snapshot {
+        let mut forwards = self.shown();
+        let contexts = self.places.judge(&mut forwards, now);
         Snapshot {
             seq: self.seq,
             at: now,
@@ -230,7 +233,7 @@ impl Board {
             phase: self.phase,
             started: self.started,
             ending: None,
-            contexts: contexts(&forwards),
+            contexts,
             forwards,
             config: self.config.clone(),
         }
@@ -247,39 +250,4 @@ pub(crate) fn connections(counters: &Counters) -> Connections {
 
 pub(crate) fn bytes(counters: &Counters) -> Bytes {
     Bytes { up: counters.up.load(Ordering::Relaxed), down: counters.down.load(Ordering::Relaxed) }
-}
-
-/// The places in use, in the order of their first forward.
-fn contexts(forwards: &[Forward]) -> Vec<Context> {
-    let mut places: Vec<Context> = vec![];
-    for forward in forwards.iter().filter(|forward| forward.state != ForwardState::Stopped) {
-        let known = places
-            .iter_mut()
-            .find(|c| c.name == forward.context && c.technology == forward.technology);
-        let place = match known {
-            Some(place) => {
-                place.problem = shared(place.problem.take(), forward.problem.as_ref());
-                place
-            }
-            None => {
-                places.push(Context {
-                    name: forward.context.clone(),
-                    technology: forward.technology,
-                    forwards: 0,
-                    up: 0,
-                    problem: forward.problem.clone(),
-                });
-                let last = places.len() - 1;
-                &mut places[last]
-            }
-        };
-        place.forwards += 1;
-        place.up += u32::from(forward.tunnel.state == TunnelState::Up);
-    }
-    places
-}
-
-/// A place's problem is one that all its forwards have.
-fn shared(first: Option<Problem>, other: Option<&Problem>) -> Option<Problem> {
-    first.filter(|first| other.is_some_and(|other| other.code == first.code))
 }

@@ -43,6 +43,7 @@ impl Supervisor {
             connections: board::connections(&self.counters),
             bytes: board::bytes(&self.counters),
             problem: self.port.problem().or(self.state.problem()).cloned(),
+            because: None,
         }
     }
 

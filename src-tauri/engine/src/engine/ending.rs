@@ -21,7 +21,7 @@ use localport_core::time::Timestamp;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::watch;
-use tokio::task::{JoinError, JoinHandle};
+use tokio::task::{JoinError, JoinHandle, yield_now};
 
 /// Time after which a lease that is still there is one that nobody gives back. The
 /// groups below the supervisors are cancelled with them, but not awaited.
@@ -36,6 +36,8 @@ pub(super) struct End {
     begun: Option<Timestamp>,
     deadline: Deadline,
     reasons: Vec<Reason>,
+    /// What the forwards are told in the loop's next turn.
+    tell: Option<Wish>,
     /// Who is to hear that the end was called off.
     called_off_by: Option<Reply>,
     work: Option<(Stage, JoinHandle<()>)>,
@@ -57,6 +59,7 @@ impl End {
             wake_at: None,
             begun: None,
             reasons: vec![],
+            tell: None,
             called_off_by: None,
             work: None,
         }
@@ -73,6 +76,15 @@ impl End {
 
     pub(super) fn is_under_way(&self) -> bool {
         self.state != State::Running
+    }
+
+    /// Tells the forwards what was announced a moment ago. A thousand of them that wake
+    /// at once would keep the announcement waiting, so whoever listens has a turn first.
+    pub(super) async fn tell_forwards(&mut self) {
+        if let Some(wish) = self.tell.take() {
+            yield_now().await;
+            self.wish.send_replace(wish);
+        }
     }
 
     /// Resolves when the work of a stage has ended; never without work.
@@ -239,7 +251,6 @@ impl Engine {
             self.end.begun = Some(now);
             self.registry.begin_release();
             self.probes.pause();
-            self.end.wish.send_replace(Wish::Drain);
             self.enter(Phase::Draining);
         }
         let Remaining { left, .. } = remaining(self.registry.held(is_judged), stage);
@@ -247,10 +258,11 @@ impl Engine {
         self.announce(None, Kind::Stage { stage, left, forced });
         self.stale.mark(Duration::ZERO);
         match stage {
-            Stage::StopNewWork | Stage::CompleteCurrent => {}
+            Stage::StopNewWork => self.end.tell = Some(Wish::Drain),
+            Stage::CompleteCurrent => {}
             Stage::CancelTasks => {
                 self.probes.stop();
-                self.end.wish.send_replace(Wish::Cut);
+                self.end.tell = Some(Wish::Cut);
                 // Without their orders the supervisors end as soon as they are drained.
                 self.board.dismiss();
                 let (supervisors, adapters) = (self.supervisors.clone(), self.adapters.clone());
@@ -297,7 +309,7 @@ impl Engine {
         self.end.begun = None;
         self.registry.forget_release();
         self.probes.resume();
-        self.end.wish.send_replace(Wish::Run);
+        self.end.tell = Some(Wish::Run);
         self.announce(None, Kind::EndCancelled);
         self.enter(self.awake_or_asleep());
         if let Some(reply) = reply {

@@ -141,8 +141,16 @@ impl Registry {
     /// What is held by owners of whom `is_judged` is true.
     #[must_use]
     pub fn held(&self, is_judged: impl Fn(&str) -> bool) -> Vec<Held> {
-        let held = self.collect(|id, entry| (id, is_judged(&entry.owner).then(|| entry.held())));
-        let mut held: Vec<_> = held.into_iter().filter_map(|(id, h)| Some((id, h?))).collect();
+        self.held_of(|_, owner| is_judged(owner))
+    }
+
+    /// The same of whatever is true of kind and owner. What is not wanted costs nothing:
+    /// of a thousand forwards most of what is held are tasks.
+    #[must_use]
+    pub(crate) fn held_of(&self, is_wanted: impl Fn(LeaseKind, &str) -> bool) -> Vec<Held> {
+        let wanted = |entry: &Entry| is_wanted(entry.kind, &entry.owner).then(|| entry.held());
+        let held = self.collect(|id, entry| wanted(entry).map(|held| (id, held)));
+        let mut held: Vec<(LeaseId, Held)> = held.into_iter().flatten().collect();
         held.sort_unstable_by_key(|(id, _)| *id);
         held.into_iter().map(|(_, held)| held).collect()
     }
@@ -186,6 +194,11 @@ impl Registry {
     /// What was released since [`Registry::begin_release`].
     pub(crate) fn account(&self) -> Account {
         self.accounts.book.account()
+    }
+
+    /// Whether anything was released by force since [`Registry::begin_release`].
+    pub(crate) fn has_forced(&self) -> bool {
+        self.accounts.book.has_forced()
     }
 
     /// What was released since [`Registry::begin_release`], in that order.

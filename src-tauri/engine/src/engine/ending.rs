@@ -14,7 +14,8 @@ use localport_core::command::{Done, Refusal};
 use localport_core::event::Kind;
 use localport_core::journal::Entry;
 use localport_core::progress::{Remaining, remaining};
-use localport_core::receipt::Receipt;
+use localport_core::receipt::{Held, Receipt};
+use localport_core::resource::LeaseKind;
 use localport_core::shutdown::{Budgets, Input, Output, Reason, Stage, State, step};
 use localport_core::snapshot::{self, ForwardState, ListenerState, Phase, Snapshot};
 use localport_core::time::Timestamp;
@@ -104,7 +105,7 @@ impl End {
         registry: &Registry,
     ) -> Option<snapshot::Ending> {
         let State::Ending(ending) = &self.state else { return None };
-        let Remaining { left, first, more } = remaining(registry.held(is_judged), ending.stage);
+        let Remaining { left, first, more } = remaining(things(registry), ending.stage);
         Some(snapshot::Ending {
             stage: ending.stage,
             since: ending.since,
@@ -253,7 +254,7 @@ impl Engine {
             self.probes.pause();
             self.enter(Phase::Draining);
         }
-        let Remaining { left, .. } = remaining(self.registry.held(is_judged), stage);
+        let Remaining { left, .. } = remaining(things(&self.registry), stage);
         let forced = forced(&self.registry);
         self.announce(None, Kind::Stage { stage, left, forced });
         self.stale.mark(Duration::ZERO);
@@ -345,7 +346,16 @@ impl Engine {
 }
 
 fn forced(registry: &Registry) -> u32 {
+    // The account of a thousand forwards takes its time, and mostly says none.
+    if !registry.has_forced() {
+        return 0;
+    }
     u32::try_from(registry.account().forced.len()).unwrap_or(u32::MAX)
+}
+
+/// What people are told of: tasks are not, what they serve is.
+fn things(registry: &Registry) -> Vec<Held> {
+    registry.held_of(|kind, owner| kind != LeaseKind::Task && is_judged(owner))
 }
 
 /// What the host and the engine itself hold goes after the engine.

@@ -67,6 +67,10 @@ impl Book {
         lock(&self.entries).as_ref().map(|e| release::account(&e.gone)).unwrap_or_default()
     }
 
+    pub(super) fn has_forced(&self) -> bool {
+        lock(&self.entries).as_ref().is_some_and(|e| e.gone.iter().any(|gone| gone.forced))
+    }
+
     pub(super) fn gone(&self) -> Vec<Gone> {
         lock(&self.entries).as_ref().map(|e| e.gone.clone()).unwrap_or_default()
     }

@@ -32,8 +32,11 @@ const DRAIN: Duration = Duration::from_secs(4);
 /// What an end may take beyond its deadline.
 const ALLOWANCE: Duration = Duration::from_millis(250);
 
+/// What a row is called, and how it is measured.
+type Row = (&'static str, fn(&Sshd));
+
 /// The rows; words on the command line choose among them.
-const ROWS: [(&str, fn(&Sshd)); 4] =
+const ROWS: [Row; 4] =
     [("idle", idle), ("announced", announced), ("transfers", transfers), ("account", leases)];
 
 fn main() {
@@ -52,7 +55,7 @@ fn idle(sshd: &Sshd) {
     let before = std::env::var_os("LOCALPORT_BEFORE").map(Before::new);
     println!("idle forwards: TERM to the end of the process, ms (median of {TURNS})");
     println!(
-        "{:>9} {:>12} {:>12} {:>10} {:>8}   left behind",
+        "{:>9} {:>12} {:>12} {:>10} {:>8}   processes left",
         "forwards", "0.3.7.3", "localport", "receipt", "ratio"
     );
     for count in [1, 10, 100, 1_000] {
@@ -69,12 +72,13 @@ fn idle(sshd: &Sshd) {
             let ends: Vec<_> = (0..TURNS).map(|_| before.end(sshd, count, echo)).collect();
             (median(ends.iter().map(|it| ms(it.took))), ends.iter().map(|it| it.left).max())
         });
+        let ours_left = lives.iter().map(|life| life.left).max().unwrap_or_default();
         let (shown, ratio, left) = match theirs {
             Some((theirs, left)) => {
-                let left = left.unwrap_or_default();
-                (format!("{theirs:.1}"), format!("{:.3}×", took / theirs), format!("{left} ssh, 0"))
+                let left = format!("{}, {ours_left}", left.unwrap_or_default());
+                (format!("{theirs:.1}"), format!("{:.3}×", took / theirs), left)
             }
-            None => ("-".to_owned(), "-".to_owned(), "-, 0".to_owned()),
+            None => ("-".to_owned(), "-".to_owned(), format!("-, {ours_left}")),
         };
         println!("{count:>9} {shown:>12} {took:>12.1} {said:>10.1} {ratio:>8}   {left}");
         stages(&lives);

@@ -2,7 +2,7 @@
 //! wished last. Time is the runtime's own and jumps, so hours of it cost nothing.
 
 // A test may fail.
-#![allow(clippy::unwrap_used, clippy::panic)]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 #[path = "common/scripted.rs"]
 mod common;

@@ -16,6 +16,8 @@ use tempfile::TempDir;
 
 /// Where every daemon of it writes its PID.
 const PID: &str = "/tmp/localport.pid";
+/// What it logs when its start is over.
+const STARTED: &str = "LocalPort daemon started successfully";
 /// It announces nothing, so its ports and its process are looked at again and again.
 const LOOK: Duration = Duration::from_millis(1);
 /// A hundred forwards take it 7 s on a calm machine.
@@ -56,10 +58,15 @@ impl Before {
         assert!(status.success(), "`localport daemon start`: {status}");
         let listens = |port: &u16| TcpStream::connect(("127.0.0.1", *port)).is_ok();
         until("its ports", || ports.iter().all(listens));
+        // An end in the middle of its start waits for that: it would not be fair.
+        let log = home.path().join(".local/share/localport/logs/daemon.log");
+        until("its own word that it runs", || {
+            fs::read_to_string(&log).is_ok_and(|text| text.contains(STARTED))
+        });
         let pid: u32 = fs::read_to_string(PID).unwrap().trim().parse().unwrap();
         let begun = Instant::now();
         signal(pid, Signal::TERM);
-        until("its end", || !Path::new(&format!("/proc/{pid}")).exists());
+        until("its end", || has_ended(pid));
         let took = begun.elapsed();
         let left = leavings(home.path());
         for pid in &left {
@@ -84,12 +91,18 @@ fn configure(home: &TempDir, sshd: &Sshd, ports: &[u16], remote: u16) {
     fs::write(home.path().join(".localport.yaml"), text).unwrap();
 }
 
+/// Whether it is gone. Whoever inherits it may be slow to bury it, which is not its time.
+fn has_ended(pid: u32) -> bool {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    stat.rsplit_once(") ").is_none_or(|(_, rest)| rest.starts_with('Z'))
+}
+
 /// Processes that run in `home`.
-fn leavings(home: &Path) -> Vec<u32> {
-    let variable = format!("HOME={}", home.display());
+pub(crate) fn leavings(home: &Path) -> Vec<u32> {
+    let value = format!("HOME={}", home.display());
     let is_left = |pid: &u32| {
         let environment = fs::read(format!("/proc/{pid}/environ")).unwrap_or_default();
-        environment.split(|byte| *byte == 0).any(|one| one == variable.as_bytes())
+        environment.split(|byte| *byte == 0).any(|one| one.ends_with(value.as_bytes()))
     };
     parents().into_iter().map(|(pid, _)| pid).filter(is_left).collect()
 }

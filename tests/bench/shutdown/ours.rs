@@ -1,5 +1,6 @@
 //! Owns our own headless host in the bench: one life, and how it ended.
 
+use crate::before::leavings;
 use localport_core::receipt::Receipt;
 use localport_tests::host::Sandbox;
 use localport_tests::sshd::{Sshd, signal};
@@ -28,6 +29,8 @@ pub(crate) struct Host {
 pub(crate) struct Ended {
     pub(crate) took: Duration,
     pub(crate) receipt: Receipt,
+    /// Processes of it that were left.
+    pub(crate) left: usize,
 }
 
 impl Host {
@@ -62,10 +65,12 @@ impl Host {
         signal(self.child.id(), Signal::TERM);
         self.child.wait().unwrap();
         let took = begun.elapsed();
+        let left = leavings(self.sandbox.path()).len();
         let mut said = String::new();
         self.output.read_to_string(&mut said).unwrap();
         let stopped: Value = serde_json::from_str(said.trim()).unwrap();
-        Ended { took, receipt: serde_json::from_value(stopped["stopped"].clone()).unwrap() }
+        let receipt = serde_json::from_value(stopped["stopped"].clone()).unwrap();
+        Ended { took, receipt, left }
     }
 
     /// Ends it with TERM, and gives the time until its first stage was heard of.

@@ -18,7 +18,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
-use tokio::time::{Instant, sleep, timeout};
+use tokio::time::{Instant, timeout};
 
 const FORWARDS: usize = 3;
 /// What open connections get at the end.
@@ -83,9 +83,30 @@ enum Wish {
     Drained,
 }
 
+/// Whether the machine sleeps, as far as the engine was told.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Sleep {
+    Awake,
+    Asleep,
+    /// A client came in it or just before, and a client that comes means that it is over.
+    Disturbed,
+}
+
+impl Sleep {
+    fn allows(self, phase: Phase) -> bool {
+        match self {
+            Sleep::Awake => phase == Phase::Running,
+            Sleep::Asleep => phase == Phase::Asleep,
+            Sleep::Disturbed => matches!(phase, Phase::Running | Phase::Asleep),
+        }
+    }
+}
+
 struct Model {
     wishes: [Wish; FORWARDS],
-    asleep: bool,
+    sleep: Sleep,
+    /// A client came at some time: one that has gone may still wait to be accepted.
+    visited: bool,
     /// When the end that is under way began, and by when it has to be over.
     end: Option<Instant>,
 }
@@ -106,7 +127,8 @@ impl World {
         let ports: Vec<u16> = (0..FORWARDS).map(|_| free_port()).collect();
         let specs = ports.iter().enumerate().map(|(index, port)| spec(&name(index), *port));
         let engine = engine(&adapter, specs.collect(), DRAIN);
-        let model = Model { wishes: [Wish::On; FORWARDS], asleep: false, end: None };
+        let model =
+            Model { wishes: [Wish::On; FORWARDS], sleep: Sleep::Awake, visited: false, end: None };
         Self { engine, adapter, server, ports, clients: vec![], model }
     }
 
@@ -165,11 +187,12 @@ impl World {
             }
             Deed::Suspend => {
                 self.engine.suspend(Duration::from_secs(5)).await;
-                self.model.asleep = true;
+                let is_calm = !self.model.visited;
+                self.model.sleep = if is_calm { Sleep::Asleep } else { Sleep::Disturbed };
             }
             Deed::Wake => {
                 self.engine.wake(Some(Duration::from_secs(3_600)));
-                self.model.asleep = false;
+                self.model.sleep = Sleep::Awake;
             }
             Deed::Network => self.engine.network_changed(),
             Deed::Quit => {
@@ -196,6 +219,10 @@ impl World {
             Deed::Client(index) => {
                 if let Ok(mut client) = TcpStream::connect(("127.0.0.1", self.ports[index])).await {
                     let _ = client.write_all(b"hello").await;
+                    self.model.visited = true;
+                    if self.model.sleep == Sleep::Asleep {
+                        self.model.sleep = Sleep::Disturbed;
+                    }
                     self.clients.push(client);
                 }
             }
@@ -209,10 +236,9 @@ impl World {
 
     /// What was wished last comes true, is what is shown, and is all that is held.
     async fn settles(&self) {
-        let Model { wishes, asleep, .. } = self.model;
-        let phase = if asleep { Phase::Asleep } else { Phase::Running };
+        let Model { wishes, sleep, .. } = self.model;
         let is_told = |snapshot: &Snapshot| {
-            snapshot.phase == phase
+            sleep.allows(snapshot.phase)
                 && snapshot.ending.is_none()
                 && snapshot.forwards.iter().zip(wishes).all(|(forward, wish)| tells(forward, wish))
         };
@@ -222,7 +248,7 @@ impl World {
             timeout(PATIENCE, snapshots.wait_for(|snapshot| is_told(snapshot))).await.is_ok();
         assert!(
             told,
-            "{wishes:?}, asleep: {asleep}, never came true: {:#?}",
+            "{wishes:?}, {sleep:?}, never came true: {:#?}",
             self.engine.snapshot().borrow()
         );
         // A client that closes while it is held may only have said all it had to say, so it
@@ -230,7 +256,7 @@ impl World {
         let limit = Instant::now() + PATIENCE;
         while let Some(complaint) = self.without_reason() {
             assert!(Instant::now() < limit, "{complaint}: {:#?}", self.engine.resources());
-            sleep(Duration::from_millis(100)).await;
+            tokio::time::sleep(Duration::from_millis(100)).await;
         }
     }
 

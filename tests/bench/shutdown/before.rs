@@ -2,7 +2,7 @@
 //!
 //! It keeps its PID in one fixed file, so only one can run on a machine.
 
-use localport_tests::host::free_ports;
+use localport_tests::ports::free_ports;
 use localport_tests::sshd::{Sshd, parents, signal};
 use rustix::process::Signal;
 use std::ffi::OsString;

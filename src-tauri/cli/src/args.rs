@@ -70,6 +70,9 @@ pub(crate) enum Command {
     Reload,
     /// Show what happened.
     Events(Events),
+    /// Walk a forward's way step by step and say what fails, and what mends it; also when
+    /// nothing runs.
+    Explain(Explain),
     /// Show the log.
     Logs(Logs),
     /// Show everything that LocalPort holds: listeners, connections, sessions, children.
@@ -156,6 +159,15 @@ pub(crate) struct Events {
     /// How many past events.
     #[arg(short = 'n', long, default_value_t = 50)]
     pub(crate) limit: usize,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Explain {
+    /// Name of the forward, of a Kubernetes context or of an SSH destination.
+    pub(crate) name: String,
+    /// Let a login plugin open a browser.
+    #[arg(long)]
+    pub(crate) login: bool,
 }
 
 #[derive(Debug, Args)]

@@ -5,6 +5,7 @@ mod config_history;
 mod demo;
 mod drain;
 mod events;
+mod explain;
 mod live;
 mod logs;
 mod metrics;
@@ -54,6 +55,7 @@ pub(crate) async fn run(
             ConfigCommand::Path => config::path(&home, files, output),
         },
         Command::Events(events) => events::run(&home, &events, output).await,
+        Command::Explain(explain) => explain::run(&home, files, &explain, output).await,
         Command::Logs(logs) => logs::run(&home, &logs, output).await,
         Command::Resources => resources::run(&home, output).await,
         Command::Metrics => metrics::run(&home, output).await,

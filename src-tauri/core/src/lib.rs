@@ -11,6 +11,7 @@ pub mod bridge;
 pub mod cluster;
 pub mod command;
 pub mod config;
+pub mod diagnosis;
 pub mod event;
 pub mod explain;
 pub mod forward;

@@ -7,6 +7,7 @@
 mod answer;
 mod call;
 pub mod client;
+mod diagnosis;
 mod handlers;
 mod openapi;
 mod routes;
@@ -17,6 +18,7 @@ mod transport;
 
 use crate::config_store::Reloader;
 use crate::engine::HOST;
+use crate::explain::Explainer;
 use crate::handle::EngineHandle;
 use crate::home::Home;
 use crate::host::HostError;
@@ -54,6 +56,7 @@ pub(crate) struct Api {
     pub(crate) home: Home,
     pub(crate) logs: Option<Logs>,
     pub(crate) store: Store,
+    pub(crate) explainer: Explainer,
     /// Only the desktop app has a window.
     pub(crate) open_window: Option<mpsc::Sender<()>>,
     /// Set when the host has released everything and a new one may start.

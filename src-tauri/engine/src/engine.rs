@@ -323,6 +323,9 @@ impl Engine {
             Request::Command(command, reply) => {
                 self.obey(command, reply);
             }
+            Request::InForce(reply) => {
+                let _ = reply.send(self.config.clone());
+            }
             Request::Fresh(reply) => {
                 self.publish();
                 let _ = reply.send(self.snapshot.borrow().clone());

@@ -49,6 +49,7 @@ pub(crate) enum Request {
     Command(Command, oneshot::Sender<Result<Done, Refusal>>),
     Drain(Drain, oneshot::Sender<Result<Begun, Refusal>>),
     Fresh(oneshot::Sender<Arc<Snapshot>>),
+    InForce(oneshot::Sender<Config>),
     Apply(Box<Apply>),
     Config(Box<ConfigView>),
 }
@@ -137,6 +138,13 @@ impl EngineHandle {
             return snapshot;
         }
         self.snapshot.borrow().clone()
+    }
+
+    /// The configuration in force; none after the engine's end.
+    pub async fn in_force(&self) -> Option<Config> {
+        let (reply, answer) = oneshot::channel();
+        self.requests.send(Request::InForce(reply)).await.ok()?;
+        answer.await.ok()
     }
 
     /// What happens from now on. A receiver that lags reads the snapshot again.

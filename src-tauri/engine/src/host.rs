@@ -21,6 +21,7 @@ use crate::config_store::{self, ConfigStore, Reloader};
 use crate::control::{self, Control};
 use crate::deadline::Deadline;
 use crate::engine::{self, HOST, Options};
+use crate::explain::Explainer;
 use crate::handle::EngineHandle;
 use crate::home::Home;
 use crate::journal::{Journal, JournalFile, Medium};
@@ -134,6 +135,7 @@ pub async fn start(options: HostOptions) -> Result<RunningHost, HostError> {
     let medium = options.journal.unwrap_or_else(|| Box::new(JournalFile::new(home.journal())));
     let memory = recovery::recover(&home, medium, &registry, &loaded.config, lock.was_left()).await;
     let (journal, found) = (memory.journal.clone(), memory.found.clone());
+    let explainer = Explainer::new(&home, options.ssh.clone(), &registry, journal.clone());
     let ssh = adapters::ssh(&registry, &home, journal.clone(), options.ssh);
     let kube = adapters::kube(&registry);
     let expected = Expected::of(&loaded.config, &memory.switches);
@@ -172,6 +174,7 @@ pub async fn start(options: HostOptions) -> Result<RunningHost, HostError> {
         home,
         logs: options.logs,
         store: store.clone(),
+        explainer,
         open_window: (options.role == Role::Desktop).then_some(open_window),
         released: release,
     };

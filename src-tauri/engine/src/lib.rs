@@ -8,6 +8,7 @@ pub mod config_store;
 pub mod control;
 pub mod deadline;
 pub mod engine;
+pub mod explain;
 pub mod handle;
 pub mod home;
 pub mod host;

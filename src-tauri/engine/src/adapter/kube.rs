@@ -20,6 +20,7 @@ mod shell;
 mod tunnel;
 mod upgrade;
 mod v4;
+pub(crate) mod walk;
 mod ways;
 
 pub use shell::LoginShell;

@@ -20,6 +20,7 @@ mod mux;
 mod pool;
 mod session;
 mod socks;
+pub(crate) mod walk;
 #[cfg(unix)]
 mod wire;
 

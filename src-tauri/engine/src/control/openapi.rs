@@ -272,6 +272,17 @@ fn snapshot() -> Value {
             ("diagnostics", list(reference("Diagnostic"))), ("applied", count()),
             ("pending", maybe(reference("Pending"))),
         ]),
+        "Diagnosis": object(&[
+            ("name", text()), ("technology", text()), ("context", text()),
+            ("target", maybe(text())), ("well", flag()), ("steps", list(reference("Walked"))),
+            ("finding", maybe(reference("Finding"))),
+        ]),
+        "Walked": object(&[
+            ("step", text()), ("outcome", text()), ("took_ms", maybe(number())), ("said", text()),
+        ]),
+        "Finding": object(&[
+            ("step", text()), ("problem", reference("Problem")), ("command", maybe(text())),
+        ]),
         "ReloadAsk": { "type": "object", "properties": { "dry": flag(), "rollback": flag() } },
         "Reload": object(&[
             ("in_force", flag()), ("sentence", text()), ("pending", maybe(reference("Pending"))),

@@ -3,7 +3,7 @@
 use super::Shared;
 use super::answer::{Answer, Failure};
 use super::call::{Call, decode};
-use super::{handlers, openapi, streams};
+use super::{diagnosis, handlers, openapi, streams};
 use futures_util::future::BoxFuture;
 use hyper::{Method, StatusCode};
 use localport_core::metrics;
@@ -144,6 +144,15 @@ pub(super) const ROUTES: &[Route] = &[
             "",
             handler!(handlers::metrics),
             "Figures in Prometheus' text format: forwards, clients, bytes, leases, shutdowns.",
+        )
+    },
+    Route {
+        query: &[("login", "`true`: a login plugin may open a browser.")],
+        ..get(
+            "/v1/explain/{name}",
+            "Diagnosis",
+            handler!(diagnosis::explain),
+            "Walks the way of one forward, or to one context, step by step: the first step that fails, its remedy, and what shows the same in a terminal.",
         )
     },
     get(

@@ -424,7 +424,7 @@ async fn limited<T>(future: impl Future<Output = T>) -> Result<T, Fault> {
     timeout(REQUEST_LIMIT, future).await.map_err(|_| Fault::Timeout)
 }
 
-fn unusable(error: &KubeconfigError, merged: &Merged) -> Fault {
+pub(super) fn unusable(error: &KubeconfigError, merged: &Merged) -> Fault {
     match error {
         KubeconfigError::LoadContext(_) => Fault::NoContext { known: merged.contexts() },
         KubeconfigError::CurrentContextNotSet => {

@@ -225,7 +225,7 @@ async fn ssh(
     ask(ground, args).await
 }
 
-async fn ask(ground: &Ground, args: Vec<OsString>) -> io::Result<Captured> {
+pub(super) async fn ask(ground: &Ground, args: Vec<OsString>) -> io::Result<Captured> {
     ground.children.capture(spec(ground.options.ssh.clone(), args), b"", QUESTION).await
 }
 

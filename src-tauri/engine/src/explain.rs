@@ -21,7 +21,7 @@ use localport_core::diagnosis::{Diagnosis, Step, Subject, Walk, blames};
 use localport_core::problem::{Code, Problem};
 use localport_core::snapshot::{Forward, ListenerState};
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::net::TcpStream;
@@ -187,6 +187,16 @@ fn listener(walk: &mut Walk, live: Option<&Forward>) {
             walk.fail(Step::Listener, None, problem);
         }
     }
+}
+
+/// What a host name came to.
+fn named(host: &str, addresses: &[SocketAddr]) -> String {
+    if host.trim_matches(['[', ']']).parse::<IpAddr>().is_ok() {
+        return format!("{host} is an address");
+    }
+    let mut shown: Vec<String> = addresses.iter().map(|it| it.ip().to_string()).collect();
+    shown.dedup();
+    format!("{host} is {}", shown.join(", "))
 }
 
 /// A connection to the first of `addresses` that answers; the error of the first one that

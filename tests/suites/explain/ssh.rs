@@ -105,7 +105,7 @@ async fn g8_logins_and_key_files() {
     let mut target = sshd.target("127.0.0.1", 80);
     target.key_file = Some(sshd.path("missing_key"));
     let found = explain(&sshd, target).await;
-    assert_found(&found, Step::Auth, Code::SshKeyFile, &["missing_key", "does not exist"]);
+    assert_found(&found, Step::Auth, Code::SshKeyFile, &["missing_key", "check `key_file`"]);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -1,6 +1,6 @@
 //! Owns the walk into a cluster.
 
-use super::{Explainer, OWNER, prove, timed};
+use super::{Explainer, OWNER, named, prove, timed};
 use crate::adapter::kube::KubeAdapter;
 use crate::adapter::kube::walk::Server;
 use crate::adapter::{Adapter, Session};
@@ -64,8 +64,7 @@ async fn reached(walk: &mut Walk, adapter: &KubeAdapter, target: &KubeTarget) ->
     let (took, resolved) = timed(server.resolve()).await;
     let addresses = match resolved {
         Ok((host, addresses)) => {
-            let shown: Vec<String> = addresses.iter().map(|it| it.ip().to_string()).collect();
-            walk.ok(Step::Dns, Some(took), format!("{host} is {}", shown.join(", ")));
+            walk.ok(Step::Dns, Some(took), named(&host, &addresses));
             addresses
         }
         Err(problem) => {

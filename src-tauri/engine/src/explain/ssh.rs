@@ -1,6 +1,6 @@
 //! Owns the walk to an SSH host and through it.
 
-use super::{Explainer, OWNER, prove, timed};
+use super::{Explainer, OWNER, named, prove, timed};
 use crate::adapter::Adapter;
 use crate::adapter::ssh::SshAdapter;
 use crate::adapter::ssh::walk::Resolved;
@@ -58,8 +58,7 @@ async fn reached(walk: &mut Walk, adapter: &SshAdapter, target: &SshTarget) -> b
         Ok(found) => found,
         Err(problem) => return failed(walk, Step::Dns, took, problem),
     };
-    let shown: Vec<String> = addresses.iter().map(|it| it.ip().to_string()).collect();
-    walk.ok(Step::Dns, Some(took), format!("{role}{} is {}", first.host, shown.join(", ")));
+    walk.ok(Step::Dns, Some(took), format!("{role}{}", named(&first.host, &addresses)));
     let (took, connected) = timed(first.connect(&addresses)).await;
     let stream = match connected {
         Ok(stream) => stream,

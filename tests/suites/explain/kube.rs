@@ -6,7 +6,7 @@ use localport_core::diagnosis::{Diagnosis, Step};
 use localport_core::problem::Code;
 use localport_engine::adapter::ssh::SshOptions;
 use localport_tests::apiserver::{ApiServer, Backend, CONTEXT, PodSpec, Tls};
-use localport_tests::sshd::free_port;
+use localport_tests::ports::free_port;
 use serde_json::{Value, json};
 use std::fs;
 use std::io::{Read, Write};

@@ -6,6 +6,8 @@ mod rig;
 #[cfg(unix)]
 #[path = "kube/engine.rs"]
 mod engine;
+#[path = "kube/holes.rs"]
+mod holes;
 #[path = "kube/problems.rs"]
 mod problems;
 #[path = "kube/recovery.rs"]

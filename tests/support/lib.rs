@@ -9,6 +9,7 @@ pub mod desktop;
 pub mod engine;
 #[cfg(unix)]
 pub mod host;
+pub mod network;
 #[allow(missing_docs, dead_code)]
 #[path = "../../src-tauri/tunnel/tests/support/node.rs"]
 pub mod node;

@@ -85,4 +85,4 @@ pub use driver::Driver;
 pub use error::{Reason, StreamError};
 pub use machine::Status;
 pub use stream::PortStream;
-pub use tunnel::{Framing, Tunnel, start};
+pub use tunnel::{Doubts, Framing, Tunnel, start};

@@ -72,10 +72,16 @@ struct Ping {
     sent: u32,
     /// Number of the latest one that was answered.
     answered: u32,
-    /// When the first and the last one were sent that are not answered.
-    first: Option<Instant>,
+    /// Since when an answer is wanted that has not come. It may not even have left:
+    /// where the peer takes no more bytes, no ping gets out either.
+    since: Option<Instant>,
+    /// When the last one was sent.
     last: Option<Instant>,
     rtt: Option<Duration>,
+    /// When the doubt in a peer that may have its reasons was last announced, and
+    /// whether somebody has yet to hear of it.
+    doubted: Option<Instant>,
+    announced: bool,
 }
 
 impl Ping {
@@ -408,6 +414,7 @@ impl Machine {
     pub(crate) fn hear(&mut self, now: Instant) {
         self.heard = now;
         self.waiting = None;
+        self.ping.announced = false;
     }
 
     /// The stream that `id` is the data or the error half of; none when it was given up.
@@ -482,7 +489,7 @@ impl Machine {
         }
         // The pings before it may stand behind a pod that does not read.
         self.ping.answered = self.ping.sent;
-        self.ping.first = None;
+        self.ping.since = None;
         self.strict = false;
         self.curiosity = (self.curiosity * 2).min(self.config.ping_idle);
         self.wakes.append(&mut self.watchers);
@@ -503,7 +510,8 @@ impl Machine {
     }
 
     /// Asks for a round trip and gives its number.
-    pub(crate) fn ask(&mut self) -> u32 {
+    pub(crate) fn ask(&mut self, now: Instant) -> u32 {
+        self.ping.since.get_or_insert(now);
         if self.ping.is_open() {
             return self.ping.sent;
         }
@@ -522,6 +530,14 @@ impl Machine {
             return Poll::Ready(Ok(self.ping.rtt.unwrap_or_default()));
         }
         self.poll_end(cx).map(Err)
+    }
+
+    /// Ready once for each doubt; see [`Machine::tick`].
+    pub(crate) fn poll_doubt(&mut self, cx: &mut Context<'_>) -> Poll<Option<()>> {
+        if self.end.is_none() && std::mem::take(&mut self.ping.announced) {
+            return Poll::Ready(Some(()));
+        }
+        self.poll_end(cx).map(|_| None)
     }
 
     /// The reason once the tunnel has ended.

@@ -71,14 +71,20 @@ impl Tunnel {
     /// # Errors
     /// When the tunnel ends first; a silent one does after [`Config::ping_limit`].
     pub async fn ping(&self) -> Result<Duration, Reason> {
-        let number = self.shared.with(Machine::ask);
+        let number = self.shared.with(|machine| machine.ask(Instant::now()));
         poll_fn(|cx| self.shared.with(|machine| machine.poll_answer(number, cx))).await
     }
 
     /// Says that the path may be dead (the network changed, the machine slept): the
     /// node is asked at once, and silence is judged by [`Config::ping_limit`] alone.
     pub fn suspect(&self) {
-        self.shared.with(Machine::suspect);
+        self.shared.with(|machine| machine.suspect(Instant::now()));
+    }
+
+    /// Tells of silences that may have their reasons. It does not keep the tunnel.
+    #[must_use]
+    pub fn doubts(&self) -> Doubts {
+        Doubts { shared: self.shared.clone() }
     }
 
     /// What it is doing.
@@ -100,6 +106,32 @@ impl Tunnel {
     /// Resolves when it has ended, with the reason.
     pub async fn ended(&self) -> Reason {
         poll_fn(|cx| self.shared.with(|machine| machine.poll_end(cx))).await
+    }
+}
+
+/// Where bytes wait that a pod may just not be reading, silence proves nothing, and is
+/// borne for [`Config::blocked_limit`]. Whoever has another way to learn whether the path
+/// is dead listens here, and says so with [`Doubts::suspect`].
+pub struct Doubts {
+    shared: Arc<Shared>,
+}
+
+impl std::fmt::Debug for Doubts {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Doubts").finish_non_exhaustive()
+    }
+}
+
+impl Doubts {
+    /// Resolves when such a silence has lasted for a fifth of [`Config::ping_limit`], and
+    /// then once for each such limit that it goes on. None when the tunnel has ended.
+    pub async fn next(&self) -> Option<()> {
+        poll_fn(|cx| self.shared.with(|machine| machine.poll_doubt(cx))).await
+    }
+
+    /// As [`Tunnel::suspect`]: the reasons no longer count.
+    pub fn suspect(&self) {
+        self.shared.with(|machine| machine.suspect(Instant::now()));
     }
 }
 

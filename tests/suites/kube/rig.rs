@@ -29,6 +29,11 @@ impl Rig {
 
     pub(crate) async fn with(tls: Tls, edit: impl FnOnce(&mut Options)) -> Self {
         let server = ApiServer::start_with(tls).await.unwrap();
+        Self::before(server, edit)
+    }
+
+    /// An adapter to `server`.
+    pub(crate) fn before(server: ApiServer, edit: impl FnOnce(&mut Options)) -> Self {
         let mut options = options(server.kubeconfig());
         edit(&mut options);
         let registry = Registry::default();

@@ -5,81 +5,15 @@ use localport_core::snapshot::Phase;
 use localport_engine::adapter::ssh::SshOptions;
 use localport_tests::apiserver::{ApiServer, Backend, PodSpec};
 use localport_tests::engine::{Engine, echo, forward};
-use localport_tests::servers::Server;
-use std::net::{SocketAddr, TcpListener};
-use std::path::Path;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use localport_tests::network::Network;
+use std::net::TcpListener;
 use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
-use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
-use tokio::sync::watch;
 use tokio::time::Instant;
 
 /// What a host gives a sleep.
 const WITHIN: Duration = Duration::from_secs(4);
-
-/// A network on the way to the API server that forgets connections, as one does while a
-/// machine sleeps: nothing comes through any more, and nobody is told.
-struct Network {
-    proxy: Server,
-    made: Arc<AtomicU64>,
-    forgotten: watch::Sender<u64>,
-}
-
-impl Network {
-    async fn to(server: SocketAddr) -> Self {
-        let (made, forgotten) = (Arc::<AtomicU64>::default(), watch::Sender::new(0));
-        let (count, known) = (made.clone(), forgotten.subscribe());
-        let proxy = Server::start(move |client| {
-            let (number, known) = (count.fetch_add(1, Ordering::Relaxed) + 1, known.clone());
-            async move {
-                let Ok(server) = TcpStream::connect(server).await else { return };
-                let (from_client, to_client) = client.into_split();
-                let (from_server, to_server) = server.into_split();
-                tokio::select! {
-                    () = carry(from_client, to_server, number, known.clone()) => {}
-                    () = carry(from_server, to_client, number, known) => {}
-                }
-            }
-        })
-        .await;
-        Self { proxy, made, forgotten }
-    }
-
-    fn forget(&self) {
-        self.forgotten.send_replace(self.made.load(Ordering::Relaxed));
-    }
-}
-
-async fn carry(
-    mut from: OwnedReadHalf,
-    mut to: OwnedWriteHalf,
-    number: u64,
-    mut forgotten: watch::Receiver<u64>,
-) {
-    let mut piece = vec![0; 64 * 1024];
-    while let Ok(size @ 1..) = from.read(&mut piece).await {
-        let known = forgotten.wait_for(|last| number > *last).await.is_ok();
-        if !known || to.write_all(&piece[..size]).await.is_err() {
-            return;
-        }
-    }
-    // The end of a forgotten connection is not passed on either.
-    let _ = forgotten.wait_for(|last| number > *last).await;
-}
-
-/// Writes the double's kubeconfig to `path`, with `address` as the server's.
-fn kubeconfig(server: &ApiServer, path: &Path, address: SocketAddr) {
-    let config = std::fs::read_to_string(server.kubeconfig()).unwrap();
-    let mut config: serde_json::Value = serde_json::from_str(&config).unwrap();
-    let place = &mut config["clusters"][0]["cluster"]["server"];
-    let url = place.as_str().unwrap().to_owned();
-    let (scheme, _) = url.split_once("://").unwrap();
-    *place = format!("{scheme}://{address}").into();
-    std::fs::write(path, config.to_string()).unwrap();
-}
 
 /// G2, S5.2: all connections to the API server died in the sleep. The client that came
 /// meanwhile is held, not refused, and has its first byte within two seconds of the wake.
@@ -97,7 +31,7 @@ async fn g2_wake_to_first_byte_over_a_cluster() {
     let network = Network::to(server.address()).await;
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("config");
-    kubeconfig(&server, &path, network.proxy.address());
+    network.kubeconfig(&server, &path).unwrap();
     let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
     let forwards = vec![forward("orders", port, service("orders", 80))];
     let engine = Engine::start(forwards, SshOptions::default(), options(path));

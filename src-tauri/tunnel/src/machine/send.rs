@@ -10,9 +10,7 @@ impl Machine {
     pub(crate) fn fill(&mut self, out: &mut Vec<u8>, now: Instant) {
         if self.ping.wanted {
             self.ping.wanted = false;
-            if !self.ping.is_open() {
-                self.ping.first = Some(now);
-            }
+            self.ping.since.get_or_insert(now);
             self.ping.sent += 1;
             self.ping.last = Some(now);
             frame::put_ping(&mut self.control, Ping::id(self.ping.sent));

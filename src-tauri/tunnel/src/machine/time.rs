@@ -14,6 +14,9 @@ use tokio::time::Instant;
 /// Pings within one limit.
 const TRIES: u32 = 3;
 
+/// Share of the limit after which a silence that may have its reasons is doubted.
+const DOUBT: u32 = 5;
+
 /// Bytes sent on one stream without any frame for it, beyond which its pod may just
 /// not be reading: 50 frames wait in a node before its reader stops.
 const UNREAD_UPLOAD: usize = 1 << 20;
@@ -28,8 +31,8 @@ impl Machine {
             // Nothing can be heard while nothing is read.
             return (self.streams.len() > 1).then(|| since + self.config.stalled_limit);
         }
-        let death = self.ping.first.map(|first| self.death(first));
-        [self.ping_due(), death].into_iter().flatten().min()
+        let death = self.ping.since.map(|since| self.death(since));
+        [self.ping_due(), death, self.doubt_due()].into_iter().flatten().min()
     }
 
     /// Does what is due at `now`.
@@ -43,14 +46,19 @@ impl Machine {
             }
             return;
         }
-        if let Some(first) = self.ping.first
-            && now >= self.death(first)
+        if let Some(since) = self.ping.since
+            && now >= self.death(since)
         {
             let limit = self.patience();
             return self.die(Reason::Silent(limit));
         }
+        if self.doubt_due().is_some_and(|due| now >= due) {
+            (self.ping.doubted, self.ping.announced) = (Some(now), true);
+            self.wakes.append(&mut self.watchers);
+        }
         if self.ping_due().is_some_and(|due| now >= due) {
             self.ping.wanted = true;
+            self.ping.since.get_or_insert(now);
             self.nudge();
         }
     }
@@ -80,9 +88,11 @@ impl Machine {
     }
 
     /// Judges silence strictly from now on: the path is suspected to be dead.
-    pub(crate) fn suspect(&mut self) {
+    pub(crate) fn suspect(&mut self, now: Instant) {
         self.strict = true;
-        self.ask();
+        self.ask(now);
+        // Its deadline is another one now.
+        self.nudge();
     }
 
     /// Ends everything.
@@ -122,17 +132,28 @@ impl Machine {
         })
     }
 
-    fn death(&self, first: Instant) -> Instant {
-        first.max(self.heard) + self.patience()
+    fn death(&self, since: Instant) -> Instant {
+        since.max(self.heard) + self.patience()
     }
 
     fn patience(&self) -> Duration {
+        if self.is_excused() { self.config.blocked_limit } else { self.config.ping_limit }
+    }
+
+    /// Whether a pod that does not read may be why the peer is silent.
+    fn is_excused(&self) -> bool {
         let unread = || self.streams.values().any(|entry| entry.unanswered > UNREAD_UPLOAD);
-        if !self.strict && (self.blocked.is_some() || unread()) {
-            self.config.blocked_limit
-        } else {
-            self.config.ping_limit
-        }
+        !self.strict && (self.blocked.is_some() || unread())
+    }
+
+    /// When the silence of an excused peer is to be doubted, first or again.
+    fn doubt_due(&self) -> Option<Instant> {
+        let since = self.ping.since.filter(|_| self.is_excused())?.max(self.heard);
+        let limit = self.config.ping_limit;
+        Some(match self.ping.doubted.filter(|at| *at > since) {
+            Some(at) => at + limit,
+            None => since + limit / DOUBT,
+        })
     }
 
     /// Resets the stream that holds most of what nobody reads.

@@ -44,6 +44,13 @@ const FAILURE_KEPT: Duration = Duration::from_secs(2);
 /// plugin may open a browser.
 const RENEWAL_PAUSE: Duration = Duration::from_secs(30);
 
+/// Time a server has to answer a question whose answer does not matter: many round trips
+/// on any path, and part of the 10 s in which a dead one is noticed.
+const ANSWER_LIMIT: Duration = Duration::from_secs(3);
+
+/// Such an answer is not asked for again sooner, however many want it.
+const ANSWER_KEPT: Duration = Duration::from_secs(1);
+
 /// Sessions that do not answer tell of it within this time of each other.
 const SAME_DOUBT: Duration = Duration::from_millis(500);
 
@@ -69,6 +76,8 @@ pub(super) struct Cluster {
     slot: tokio::sync::Mutex<Slot>,
     server: Mutex<String>,
     feeds: Mutex<Feeds>,
+    /// When the server was last asked for any answer, and whether one came.
+    answered: tokio::sync::Mutex<Option<(Instant, bool)>>,
 }
 
 #[derive(Default)]
@@ -112,6 +121,7 @@ impl Cluster {
             slot: tokio::sync::Mutex::default(),
             server: Mutex::default(),
             feeds: Mutex::default(),
+            answered: tokio::sync::Mutex::default(),
         }
     }
 
@@ -143,6 +153,27 @@ impl Cluster {
             }
             answer => answer.map_err(|error| classify::fault(&error, doing)),
         }
+    }
+
+    /// Whether the server answers anything at all, asked over connections that are kept: a
+    /// path that forgot the old ones may well carry new ones.
+    pub(super) async fn answers(&self) -> bool {
+        let mut answered = self.answered.lock().await;
+        if let Some((at, answers)) = *answered
+            && at.elapsed() < ANSWER_KEPT
+        {
+            return answers;
+        }
+        let ask = async {
+            let access = self.access().await.ok()?;
+            match access.client.apiserver_version().await {
+                Ok(_) | Err(Error::Api(_)) => Some(()),
+                Err(_) => None,
+            }
+        };
+        let answers = timeout(ANSWER_LIMIT, ask).await.is_ok_and(|answer| answer.is_some());
+        *answered = Some((Instant::now(), answers));
+        answers
     }
 
     /// The client, made when there is none, its kubeconfig changed or its credentials

@@ -166,6 +166,10 @@ impl Pool {
     /// A tunnel has ended.
     fn lost(&self, id: u64, reason: &Reason) {
         tracing::debug!(pod = self.pod, %reason, "a tunnel ended");
+        if matches!(reason, Reason::Silent(_)) {
+            // Whatever else goes that way may be dead as well.
+            self.cluster.forsake();
+        }
         self.state().slots.retain(|slot| slot.id != id);
         self.announce();
     }

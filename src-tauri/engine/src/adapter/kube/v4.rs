@@ -5,6 +5,7 @@
 //! one error text when it is refused. The dial is to the pod's own loopback, so a
 //! refusal follows the greeting within milliseconds.
 
+mod life;
 mod proofs;
 mod stream;
 
@@ -61,7 +62,7 @@ impl V4Path {
         let peer = Peer {
             endpoint: endpoint.clone(),
             place: self.place.clone(),
-            proofs: self.cluster.proofs.clone(),
+            cluster: self.cluster.clone(),
         };
         let proved = care == Care::Client && self.cluster.proofs.holds(endpoint);
         let mut stream = V4Stream::new(connection.into_stream(), peer);

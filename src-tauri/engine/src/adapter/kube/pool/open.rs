@@ -8,7 +8,7 @@ use crate::registry::LeaseKind;
 use hyper::upgrade::Upgraded;
 use hyper_util::rt::TokioIo;
 use localport_core::kube::{Fault, Refusal, Way, fall_back};
-use localport_tunnel::{Config, Driver, Tunnel, start};
+use localport_tunnel::{Config, Doubts, Driver, Reason, Tunnel, start};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 use tokio::time::{Instant, sleep_until, timeout};
@@ -53,7 +53,7 @@ impl Pool {
             Ok((tunnel, driver)) => {
                 state.next += 1;
                 let id = state.next;
-                let idle_since = Instant::now();
+                let (idle_since, doubts) = (Instant::now(), tunnel.doubts());
                 state.slots.push(Slot {
                     id,
                     tunnel,
@@ -62,22 +62,25 @@ impl Pool {
                     idle_since,
                     doubted: None,
                 });
-                self.drive(id, driver);
+                self.drive(id, doubts, driver);
             }
         }
         drop(state);
         self.announce();
     }
 
-    fn drive(self: &Arc<Self>, id: u64, driver: Driver<TokioIo<Upgraded>>) {
+    fn drive(self: &Arc<Self>, id: u64, doubts: Doubts, driver: Driver<TokioIo<Upgraded>>) {
         let name = format!("tunnel {id} to pod {} of {}", self.pod, self.cluster.context);
         let tasks = &self.cluster.shared.tasks;
         let lease = tasks.lease(LeaseKind::Tunnel, &name, "kube", vec![]);
         let pool = Arc::downgrade(self);
         tasks.spawn(name, async move {
             let _lease = lease;
-            let reason =
-                tokio::select! { reason = driver => reason, never = tend(&pool, id) => never };
+            let reason = tokio::select! {
+                reason = driver => reason,
+                never = tend(&pool, id) => never,
+                never = weigh(&pool, doubts) => never,
+            };
             if let Some(pool) = pool.upgrade() {
                 pool.lost(id, &reason);
             }
@@ -142,8 +145,20 @@ impl Pool {
     }
 }
 
+/// Learns whether the path is dead where a silent tunnel may just have a pod behind it
+/// that does not read; never resolves.
+async fn weigh(pool: &Weak<Pool>, doubts: Doubts) -> Reason {
+    while doubts.next().await.is_some() {
+        let Some(cluster) = pool.upgrade().map(|pool| pool.cluster.clone()) else { break };
+        if !cluster.answers().await {
+            doubts.suspect();
+        }
+    }
+    std::future::pending().await
+}
+
 /// Ends a tunnel that nobody has used for long; never resolves.
-async fn tend(pool: &Weak<Pool>, id: u64) -> localport_tunnel::Reason {
+async fn tend(pool: &Weak<Pool>, id: u64) -> Reason {
     while let Some(due) = pool.upgrade().and_then(|pool| pool.idle_due(id)) {
         sleep_until(due).await;
     }

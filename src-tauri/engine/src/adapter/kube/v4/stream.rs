@@ -5,9 +5,11 @@
 //! cuts the reply one second later. So the client's end is held back while bytes still
 //! come, and a connection that ends without a word is a reset, never an end of data.
 
+use super::super::cluster::Cluster;
 use super::super::path::Endpoint;
-use super::Proofs;
+use super::life::{Due, Life};
 use bytes::{Buf, Bytes};
+use futures_util::future::BoxFuture;
 use futures_util::{Sink, Stream};
 use localport_core::kube::{Fault, Place, problem};
 use std::future::{Future, poll_fn};
@@ -37,10 +39,6 @@ const ANSWERED_SILENCE: Duration = Duration::from_secs(1);
 /// Time the node gets to close after the client's end was passed on: its own grace is 1 s.
 const CLOSE_LIMIT: Duration = Duration::from_secs(2);
 
-/// Silence after which a ping keeps load balancers from cutting the connection;
-/// the shortest known limit is 60 s.
-const PING_AFTER: Duration = Duration::from_secs(25);
-
 const DATA: u8 = 0;
 const ERROR: u8 = 1;
 
@@ -48,7 +46,7 @@ const ERROR: u8 = 1;
 pub(super) struct Peer {
     pub(super) endpoint: Endpoint,
     pub(super) place: Place,
-    pub(super) proofs: Arc<Proofs>,
+    pub(super) cluster: Arc<Cluster>,
 }
 
 /// One connection.
@@ -68,6 +66,9 @@ pub(super) struct V4Stream<S> {
     /// Whether a message waits to be flushed.
     unflushed: bool,
     heard: Instant,
+    life: Life,
+    /// The question to the server whether the path is dead.
+    asking: Option<BoxFuture<'static, bool>>,
     timer: Pin<Box<Sleep>>,
     reader: Option<Waker>,
     writer: Option<Waker>,
@@ -104,7 +105,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> V4Stream<S> {
             late: false,
             unflushed: false,
             heard: Instant::now(),
-            timer: Box::pin(sleep(PING_AFTER)),
+            life: Life::new(Instant::now()),
+            asking: None,
+            timer: Box::pin(sleep(Duration::ZERO)),
             reader: None,
             writer: None,
         }
@@ -147,6 +150,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> V4Stream<S> {
     fn poll_message(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         let message = ready!(Pin::new(&mut self.socket).poll_next(cx));
         self.heard = Instant::now();
+        self.life.hear(self.heard);
         match message {
             Some(Ok(Message::Binary(data))) => self.take(data),
             Some(Ok(Message::Close(_))) => self.finish(End::Closed),
@@ -174,6 +178,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> V4Stream<S> {
             DATA => {
                 self.received = message;
                 self.answered = true;
+                self.life.answer();
                 self.late = self.fin == Fin::Passed;
                 self.prove();
             }
@@ -184,7 +189,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> V4Stream<S> {
 
     fn refused(&mut self, text: &str) {
         let Endpoint { pod, port, .. } = &self.peer.endpoint;
-        self.peer.proofs.revoke(&self.peer.endpoint);
+        self.peer.cluster.proofs.revoke(&self.peer.endpoint);
         // The runtime's text is all there is to tell a closed port from a pod that went.
         let fault = if text.contains("refused") {
             Fault::TargetRefused { pod: pod.clone(), port: *port }
@@ -214,34 +219,67 @@ impl<S: AsyncRead + AsyncWrite + Unpin> V4Stream<S> {
     fn prove(&mut self) {
         if !self.proved {
             self.proved = true;
-            self.peer.proofs.add(&self.peer.endpoint);
+            self.peer.cluster.proofs.add(&self.peer.endpoint);
         }
     }
 
-    /// What silence asks for: a ping, the held end, or giving up on a close.
+    /// What silence asks for: a sign of life, the held end, or giving up.
     fn poll_silence(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         let patience = match self.fin {
-            Fin::No => PING_AFTER,
+            Fin::No => return self.poll_life(cx),
             Fin::Held if self.answered => ANSWERED_SILENCE,
             Fin::Held => UNANSWERED_SILENCE,
             Fin::Passed => CLOSE_LIMIT,
         };
-        let due = self.heard + patience;
+        ready!(self.poll_until(self.heard + patience, cx));
+        self.heard = Instant::now();
+        if self.fin == Fin::Held {
+            tracing::debug!(pod = self.peer.endpoint.pod, "the client's end is passed on");
+            self.fin = Fin::Passed;
+            self.say(Message::Close(None));
+        } else {
+            self.finish(End::Closed);
+        }
+        Poll::Ready(())
+    }
+
+    /// Asks for signs of life, and ends the connection where none comes.
+    fn poll_life(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        if let Some(asking) = &mut self.asking
+            && let Poll::Ready(answers) = asking.as_mut().poll(cx)
+        {
+            self.asking = None;
+            if !answers {
+                self.life.suspect();
+            }
+        }
+        let (at, due) = self.life.due(self.unflushed);
+        ready!(self.poll_until(at, cx));
+        let now = Instant::now();
+        match due {
+            Due::Ask => {
+                self.life.ask(now);
+                self.say(Message::Ping(Bytes::new()));
+            }
+            Due::Doubt => {
+                self.life.doubt(now);
+                let cluster = self.peer.cluster.clone();
+                self.asking = Some(Box::pin(async move { cluster.answers().await }));
+            }
+            Due::Dead(limit) => {
+                let seconds = limit.as_secs();
+                self.lost(&format!("it is silent: no answer to a ping within {seconds} s"));
+                self.peer.cluster.forsake();
+            }
+        }
+        Poll::Ready(())
+    }
+
+    fn poll_until(&mut self, due: Instant, cx: &mut Context<'_>) -> Poll<()> {
         if self.timer.deadline() != due {
             self.timer.as_mut().reset(due);
         }
-        ready!(self.timer.as_mut().poll(cx));
-        self.heard = Instant::now();
-        match self.fin {
-            Fin::No => self.say(Message::Ping(Bytes::new())),
-            Fin::Held => {
-                tracing::debug!(pod = self.peer.endpoint.pod, "the client's end is passed on");
-                self.fin = Fin::Passed;
-                self.say(Message::Close(None));
-            }
-            Fin::Passed => self.finish(End::Closed),
-        }
-        Poll::Ready(())
+        self.timer.as_mut().poll(cx)
     }
 
     fn say(&mut self, message: Message) {
@@ -252,6 +290,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin> V4Stream<S> {
     }
 
     fn poll_flushed(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        if let Some(End::Failed(fault)) = &self.end {
+            // What still waits to be taken will not be.
+            return Poll::Ready(Err(self.reset(fault)));
+        }
         if self.unflushed {
             let flushed = ready!(Pin::new(&mut self.socket).poll_flush(cx));
             self.unflushed = false;
@@ -327,6 +369,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for V4Stream<S> {
         message.extend_from_slice(&buf[..count]);
         this.answered = false;
         this.say(Message::Binary(message.into()));
+        if this.life.send(count, Instant::now())
+            && let Some(reader) = this.reader.take()
+        {
+            reader.wake();
+        }
         // Not waited for: the next write or flush does.
         let _ = this.poll_flushed(cx)?;
         Poll::Ready(Ok(count))

@@ -77,7 +77,10 @@ async fn upload(connection: &mut Connection) -> io::Error {
     }
 }
 
-async fn noticed(way: &'static str, cut: fn(&Network)) -> Duration {
+/// What happens to a network.
+type Cut = fn(&Network);
+
+async fn noticed(way: &'static str, cut: Cut) -> Duration {
     let scene = Scene::new(way, take_all).await;
     let mut connection = scene.connect(way).await;
     let early = timeout(Duration::from_secs(4), upload(&mut connection)).await;
@@ -93,7 +96,7 @@ async fn noticed(way: &'static str, cut: fn(&Network)) -> Duration {
 /// A path that carries nothing any more, under an upload that no answer comes to.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn s7_4_a_hole_under_an_upload_is_noticed_within_ten_seconds_on_every_way() {
-    let cuts: [(&str, fn(&Network)); 1] = [("swallowed", Network::swallow)];
+    let cuts: [(&str, Cut); 1] = [("swallowed", Network::swallow)];
     let all = WAYS
         .into_iter()
         .flat_map(|way| cuts.map(|(how, cut)| async move { (way, how, noticed(way, cut).await) }));

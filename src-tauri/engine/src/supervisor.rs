@@ -269,6 +269,10 @@ impl Supervisor {
             }
         };
         self.apply(input).await;
+        if let Some(cut) = self.cut.take() {
+            // It drained already, as for an end that was called off a moment ago.
+            self.port.limit(Limit::Told(cut));
+        }
     }
 
     async fn follow(&mut self, wish: Wish) {

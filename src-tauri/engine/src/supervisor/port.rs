@@ -13,9 +13,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 use tokio::net::TcpListener;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 use tokio::task::spawn_blocking;
-use tokio::time::{Instant, sleep, sleep_until, timeout};
+use tokio::time::{Instant, sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
 
 /// How often a busy port is tried again: no system announces that a port is free.
@@ -42,6 +42,7 @@ pub(super) struct Port {
 }
 
 /// When the connections of a drain are cut.
+#[derive(Clone)]
 pub(super) enum Limit {
     /// After the usual time, or when the engine's end says so.
     Usual,
@@ -50,13 +51,18 @@ pub(super) enum Limit {
 }
 
 /// A drain under way. It is either called off or cuts, never both, whatever comes first.
-#[derive(Default)]
 struct Draining {
     called_off: CancellationToken,
     decided: AtomicBool,
+    limit: watch::Sender<Limit>,
 }
 
 impl Draining {
+    fn new(limit: Limit) -> Self {
+        let (called_off, decided) = (CancellationToken::new(), AtomicBool::new(false));
+        Self { called_off, decided, limit: watch::Sender::new(limit) }
+    }
+
     /// Whether nothing was cut and nothing will be.
     fn call_off(&self) -> bool {
         let first = !self.decided.swap(true, Ordering::AcqRel);
@@ -212,14 +218,12 @@ impl Port {
         };
         self.off.cancel();
         self.drains += 1;
-        let draining = Arc::new(Draining::default());
+        let draining = Arc::new(Draining::new(limit));
         self.draining = Some(draining.clone());
         let drain = self.drains;
         let clients = self.clients.clone();
-        let mut wish = shared.wish.clone();
-        // While the engine ends, the engine decides when enough was waited.
-        let ending = *wish.borrow() != Wish::Run;
-        let usual = shared.drain;
+        let limit = draining.limit.subscribe();
+        let (wish, usual) = (shared.wish.clone(), shared.drain);
         shared.tasks.spawn_to_end("drain", async move {
             if let Some(accepting) = accepting {
                 accepting.wait().await;
@@ -227,8 +231,7 @@ impl Port {
             tokio::select! {
                 () = clients.wait() => {}
                 () = draining.called_off.cancelled() => return,
-                () = limit.reached(usual, ending) => {}
-                _ = wish.wait_for(|wish| *wish == Wish::Cut) => {}
+                () = enough(limit, wish, usual) => {}
             }
             // Nothing of it is an error: either all have ended, or they are cut.
             let _ = timeout(LAST_TURN, clients.wait()).await;
@@ -243,6 +246,13 @@ impl Port {
             // A supervisor that is gone has nothing left to drain for.
             let _ = news.send(News::Drained { drain, forced }).await;
         });
+    }
+
+    /// The drain under way, if there is one, goes by `limit` from now on.
+    pub(super) fn limit(&self, limit: Limit) {
+        if let Some(draining) = &self.draining {
+            draining.limit.send_replace(limit);
+        }
     }
 
     /// Whether `drain` is the drain under way.
@@ -293,14 +303,35 @@ impl Port {
     }
 }
 
-impl Limit {
-    /// Resolves when enough was waited.
-    async fn reached(self, usual: Duration, ending: bool) {
-        match self {
-            Limit::Told(cut) => cut.cancelled_owned().await,
-            // While the engine ends, the engine decides when enough was waited.
-            Limit::Usual if ending => std::future::pending().await,
-            Limit::Usual => sleep(usual).await,
+/// Resolves when enough was waited for open connections.
+async fn enough(
+    mut limit: watch::Receiver<Limit>,
+    mut wish: watch::Receiver<Wish>,
+    usual: Duration,
+) {
+    let mut until = Instant::now() + usual;
+    loop {
+        let wished = *wish.borrow_and_update();
+        let limited = limit.borrow_and_update().clone();
+        let reached = async {
+            match (wished, limited) {
+                (Wish::Cut, _) => {}
+                (_, Limit::Told(cut)) => cut.cancelled_owned().await,
+                // While the engine ends, the engine decides.
+                (Wish::Drain, Limit::Usual) => std::future::pending().await,
+                (Wish::Run, Limit::Usual) => sleep_until(until).await,
+            }
+        };
+        tokio::select! {
+            () = reached => return,
+            Ok(()) = limit.changed() => {}
+            Ok(()) = wish.changed() => {
+                // Of an end that was called off this one does not come back: it has its
+                // own time, from now on.
+                if wished == Wish::Drain {
+                    until = Instant::now() + usual;
+                }
+            }
         }
     }
 }

@@ -19,7 +19,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU16, AtomicUsize, Ordering};
 use std::task::{Context, Poll};
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf};
@@ -301,12 +301,15 @@ pub fn spec(name: &str, port: u16) -> ForwardSpec {
     }
 }
 
-/// A port that is free on both loopbacks at the time of asking.
+/// A port that is free on both loopbacks, below those that the system gives to clients:
+/// a forward that lets go of it for a while finds it free again.
 pub fn free_port() -> u16 {
+    static NEXT: AtomicU16 = AtomicU16::new(0);
+    let own = u16::try_from(std::process::id() % 1_100 * 20).unwrap();
     loop {
-        let v4 = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-        let port = v4.local_addr().unwrap().port();
-        if std::net::TcpListener::bind(("::1", port)).is_ok() {
+        let port = 10_000 + (own + NEXT.fetch_add(1, Ordering::Relaxed)) % 22_000;
+        let is_free = |address| std::net::TcpListener::bind((address, port)).is_ok();
+        if is_free("127.0.0.1") && is_free("::1") {
             return port;
         }
     }

@@ -13,6 +13,7 @@ mod fields;
 mod load;
 mod mask;
 mod model;
+mod notifications;
 pub mod reload;
 mod restart;
 mod rule;

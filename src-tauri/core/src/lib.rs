@@ -22,6 +22,7 @@ pub mod journal;
 pub mod kube;
 pub mod lifecycle;
 pub mod metrics;
+pub mod notify;
 pub mod parts;
 pub mod problem;
 pub mod progress;

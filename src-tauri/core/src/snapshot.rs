@@ -4,6 +4,7 @@
 //! while nothing happens; `status` turns them into ages for people and programs.
 
 use crate::config::{Config, Diagnostic};
+use crate::notify::Settings;
 use crate::problem::Problem;
 use crate::progress::Left;
 use crate::receipt::Held;
@@ -11,6 +12,7 @@ use crate::shutdown::Stage;
 use crate::time::Timestamp;
 use serde::{Deserialize, Serialize};
 use std::path::PathBuf;
+use std::sync::Arc;
 
 macro_rules! words {
     ($(#[$doc:meta])* $name:ident { $($(#[$vdoc:meta])* $variant:ident = $text:literal,)* }) => {
@@ -225,6 +227,9 @@ pub struct ConfigView {
     pub applied: Timestamp,
     /// The newest text, when it is not the one in force.
     pub pending: Option<Pending>,
+    /// When a person is told of trouble. Not sent: only the process that tells needs it.
+    #[serde(skip)]
+    pub notifications: Arc<Settings>,
 }
 
 words! {
@@ -264,6 +269,7 @@ impl ConfigView {
             diagnostics: config.diagnostics.clone(),
             applied,
             pending: None,
+            notifications: Arc::new(config.notifications.clone()),
         }
     }
 }

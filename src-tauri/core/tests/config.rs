@@ -18,6 +18,8 @@ mod docs;
 mod good;
 #[path = "config/machine.rs"]
 mod machine;
+#[path = "config/notifications.rs"]
+mod notifications;
 #[path = "config/properties.rs"]
 mod properties;
 #[path = "config/reload.rs"]

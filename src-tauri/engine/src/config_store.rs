@@ -274,7 +274,8 @@ impl Store {
     /// Whatever of a configuration came into force before it failed, what was in force
     /// before is in force again.
     async fn go_back(&self, view: &ConfigView) {
-        let view = ConfigView { applied: self.applied, ..view.clone() };
+        let notifications = Arc::new(self.in_force.notifications.clone());
+        let view = ConfigView { applied: self.applied, notifications, ..view.clone() };
         if let Err(refusal) = self.engine.apply(self.in_force.clone(), view).await {
             tracing::error!("the configuration before cannot be applied again: {refusal}");
         }
@@ -291,7 +292,9 @@ impl Store {
     }
 
     async fn say(&self, view: ConfigView, pending: Pending) {
-        let view = ConfigView { pending: Some(pending), applied: self.applied, ..view };
+        let notifications = Arc::new(self.in_force.notifications.clone());
+        let view =
+            ConfigView { pending: Some(pending), applied: self.applied, notifications, ..view };
         self.engine.say_config(view).await;
     }
 

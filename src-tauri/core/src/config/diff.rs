@@ -24,8 +24,8 @@ pub struct Plan {
     pub unchanged: Vec<String>,
     /// Whether forwards that stay come in another order.
     pub reordered: bool,
-    /// Whether something changed that belongs to no forward, such as `cluster_health`
-    /// or the budgets of an end.
+    /// Whether something changed that belongs to no forward, such as `cluster_health`,
+    /// the budgets of an end or the notifications.
     pub general: bool,
     /// The new configuration without its forwards.
     frame: Config,
@@ -75,7 +75,8 @@ pub fn diff(old: &Config, new: &Config) -> Plan {
     let mut plan = Plan {
         general: old.cluster_health != new.cluster_health
             || old.cluster_contexts != new.cluster_contexts
-            || old.shutdown != new.shutdown,
+            || old.shutdown != new.shutdown
+            || old.notifications != new.notifications,
         frame: Config { forwards: vec![], ..new.clone() },
         order: new.forwards.iter().map(|spec| spec.name.clone()).collect(),
         ..Plan::default()

@@ -7,6 +7,7 @@ use super::clash::{Claim, Clashes};
 use super::cluster::{self, ClusterPart};
 use super::cx::{Cx, shown};
 use super::fields::{Fields, Read, Value};
+use super::notifications::NotificationsPart;
 use super::restart::RestartPart;
 use super::service;
 use super::shutdown::ShutdownPart;
@@ -40,6 +41,7 @@ pub fn load(sources: &[Source], env: &dyn Env) -> Config {
     let mut cluster = ClusterPart::default();
     let mut contexts = BTreeMap::new();
     let mut shutdown = ShutdownPart::default();
+    let mut notifications = NotificationsPart::default();
     let mut entries = Vec::new();
     for source in 0..sources.len() {
         let Some(mut top) = open(&mut cx, source) else { continue };
@@ -48,6 +50,9 @@ pub fn load(sources: &[Source], env: &dyn Env) -> Config {
         read_services(&mut cx, &mut top, &defaults, &mut entries);
         if let Some(daemon) = top.map(&mut cx, "daemon") {
             shutdown = ShutdownPart::read(&mut cx, daemon).over(&shutdown);
+        }
+        if let Some(fields) = top.map(&mut cx, "notifications") {
+            notifications = NotificationsPart::read(&mut cx, fields).over(&notifications);
         }
         ignore_known(&mut cx, &mut top);
         top.finish(
@@ -71,6 +76,7 @@ pub fn load(sources: &[Source], env: &dyn Env) -> Config {
         cluster_health: cluster.clone().build(),
         cluster_contexts: contexts.into_iter().map(|(name, part)| (name, part.build())).collect(),
         shutdown: shutdown.build(),
+        notifications: notifications.build(),
         diagnostics: cx.finish(),
     }
 }

@@ -1,6 +1,7 @@
 //! Owns the typed configuration: what the engine is told to do.
 
 use super::Diagnostic;
+use crate::notify::Settings;
 use crate::shutdown::Budgets;
 use std::collections::BTreeMap;
 use std::fmt;
@@ -24,6 +25,8 @@ pub struct Config {
     pub cluster_contexts: BTreeMap<String, ClusterHealth>,
     /// `daemon.shutdown`: how long the stages of an end may take.
     pub shutdown: Budgets,
+    /// `notifications`: when a person is told of trouble.
+    pub notifications: Settings,
     /// Everything wrong or doubtful, in the order of file, line and column.
     pub diagnostics: Vec<Diagnostic>,
 }

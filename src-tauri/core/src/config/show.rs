@@ -32,6 +32,8 @@ impl Config {
             top.insert("cluster_contexts".to_owned(), Value::Object(contexts.collect()));
         }
         top.extend(self.shutdown.show().map(|daemon| ("daemon".to_owned(), daemon)));
+        let notifications = self.notifications.show();
+        top.extend(notifications.map(|shown| ("notifications".to_owned(), shown)));
         let services = self.forwards.iter().map(service).collect();
         top.insert("services".to_owned(), Value::Array(services));
         Value::Object(top)
@@ -245,7 +247,7 @@ pub(super) fn seconds(duration: Duration) -> Value {
     }
 }
 
-fn text(text: &str) -> Value {
+pub(super) fn text(text: &str) -> Value {
     Value::String(escape(text))
 }
 

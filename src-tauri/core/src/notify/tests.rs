@@ -56,6 +56,7 @@ fn forward(name: &str, context: &str) -> Forward {
         connections: Connections::default(),
         bytes: Bytes::default(),
         problem: None,
+        because: None,
     }
 }
 

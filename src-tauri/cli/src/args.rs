@@ -81,6 +81,8 @@ pub(crate) enum Command {
     Metrics,
     /// Check or show the configuration.
     Config(Config),
+    /// Print forwards written for other tools as a configuration.
+    Import(Import),
     /// SSH hosts.
     Ssh(Ssh),
     /// End the running LocalPort.
@@ -221,6 +223,35 @@ pub(crate) enum ConfigCommand {
     },
     /// Print which file is used, and where LocalPort looks.
     Path,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Import {
+    /// Write them to this new file instead.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) to: Option<PathBuf>,
+    #[command(subcommand)]
+    pub(crate) from: ImportFrom,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum ImportFrom {
+    /// A `kubectl port-forward` or `ssh -L` command line, as it is typed or in quotes.
+    Command {
+        /// The command line.
+        #[arg(required = true, trailing_var_arg = true, allow_hyphen_values = true)]
+        words: Vec<String>,
+    },
+    /// The LocalForward lines of an ssh_config.
+    SshConfig {
+        /// The file, `-` for the standard input; `~/.ssh/config` when absent.
+        file: Option<PathBuf>,
+    },
+    /// A JSON export of kftray.
+    Kftray {
+        /// The file, `-` for the standard input.
+        file: PathBuf,
+    },
 }
 
 #[derive(Debug, Args)]

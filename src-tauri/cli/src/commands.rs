@@ -6,6 +6,7 @@ mod demo;
 mod drain;
 mod events;
 mod explain;
+mod import;
 mod live;
 mod logs;
 mod metrics;
@@ -59,6 +60,7 @@ pub(crate) async fn run(
         Command::Logs(logs) => logs::run(&home, &logs, output).await,
         Command::Resources => resources::run(&home, output).await,
         Command::Metrics => metrics::run(&home, output).await,
+        Command::Import(from) => import::run(&home, &files, from, output),
         Command::Ssh(ssh) => ssh::run(&home, ssh.command, output).await,
         Command::Quit(quit) => quit::run(&home, &quit, output).await,
         Command::Shutdown(shutdown) => shutdown::run(&home, &shutdown.command, output),

@@ -18,6 +18,7 @@ pub mod forward;
 pub mod graph;
 pub mod health;
 pub mod history;
+pub mod import;
 pub mod journal;
 pub mod kube;
 pub mod lifecycle;

@@ -4,6 +4,7 @@ use crate::{keys, set};
 use localport_tests::host::{Sandbox, unreachable};
 use serde_json::json;
 use std::collections::BTreeSet;
+use std::fs;
 
 #[test]
 fn without_a_host_every_question_says_so_and_how_to_start_one() {
@@ -115,4 +116,38 @@ fn config_check_of_a_good_file_is_zero_and_of_none_is_two() {
     let said = nothing.run(["run", "--config", "gone.yaml"]);
     assert_eq!(said.code, Some(2), "{said:?}");
     assert!(said.err.contains("gone.yaml"), "{said:?}");
+}
+
+/// S13: forwards of other tools become a configuration that can be used as it is, what is
+/// left out is said, and no file of a person is written over.
+#[test]
+fn s13_forwards_of_other_tools_become_a_configuration() {
+    let sandbox = Sandbox::with_config(unreachable(&["orders"]).as_str());
+    let words =
+        ["kubectl", "--context=c", "-n", "shop", "port-forward", "svc/orders", "15432:5432"];
+    let typed = sandbox.run(["import", "command"].iter().chain(&words));
+    let pasted = sandbox.run(["import", "command", &words.join(" ")]);
+    assert_eq!((typed.code, &typed.out), (Some(0), &pasted.out), "{typed:?}");
+    assert!(typed.out.contains("name: orders-15432"), "its name is taken: {typed:?}");
+    let dir = tempfile::tempdir().unwrap();
+    let (from, to) = (dir.path().join("config"), dir.path().join("new.yaml"));
+    fs::write(&from, "Host jump\nLocalForward 8080 web:80\nDynamicForward 1080\n").unwrap();
+    let to = to.to_str().unwrap();
+    let import = ["import", "--to", to, "ssh-config", from.to_str().unwrap()];
+    let written = sandbox.run(import);
+    assert_eq!((written.code, written.out.as_str()), (Some(0), ""), "{written:?}");
+    assert!(written.err.contains("`DynamicForward 1080` is left out"), "{written:?}");
+    let checked = sandbox.run(["config", "check", to]);
+    assert_eq!(checked.code, Some(0), "{checked:?}");
+    assert!(checked.out.contains("1 forward can run"), "{checked:?}");
+    let again = sandbox.run(import);
+    assert_eq!(again.code, Some(1), "{again:?}");
+    assert!(fs::read_to_string(to).unwrap().contains("web"), "the file stays");
+    let said = sandbox.run(["import", "command", "ssh host", "--json"]);
+    assert_eq!(said.code, Some(2), "{said:?}");
+    let said = sandbox.run(["import", "kftray", "/nowhere"]);
+    assert!(said.code == Some(2) && said.err.contains("`/nowhere` cannot be read"), "{said:?}");
+    let said = sandbox.run(["--json", "import", "command", "ssh -L 1:a:1 -D 2 host"]);
+    assert_eq!(said.json()["forwards"], json!(["a"]), "{said:?}");
+    assert_eq!(said.json()["remarks"].as_array().unwrap().len(), 1);
 }

@@ -5,8 +5,8 @@ mod yaml;
 
 use super::checks::without_login;
 use super::{
-    ClusterHealth, Config, ForwardSpec, HealthCheck, HealthCheckKind, KubeResource, KubeTarget,
-    PortRef, RestartPolicy, SshTarget, Target, TlsCheck,
+    ClusterHealth, Config, DEFAULT_HOLD, ForwardSpec, HealthCheck, HealthCheckKind, KubeResource,
+    KubeTarget, PortRef, RestartPolicy, SshTarget, Target, TlsCheck,
 };
 use serde_json::{Map, Value, json};
 use std::time::Duration;
@@ -37,6 +37,22 @@ impl Config {
         let services = self.forwards.iter().map(service).collect();
         top.insert("services".to_owned(), Value::Array(services));
         Value::Object(top)
+    }
+
+    /// Its forwards as YAML, without what holds anyway.
+    #[must_use]
+    pub fn brief_yaml(&self) -> String {
+        let mut top = self.show();
+        for service in top["services"].as_array_mut().into_iter().flatten() {
+            let Some(service) = service.as_object_mut() else { continue };
+            let usual = [("enabled", json!(true)), ("hold", seconds(DEFAULT_HOLD))];
+            service.retain(|key, value| {
+                !usual.iter().any(|(name, usual)| key == name && value == usual)
+            });
+        }
+        let mut text = String::new();
+        yaml::write(&mut text, &top, 0);
+        text
     }
 
     /// The configuration in force, as YAML.

@@ -12,6 +12,9 @@ mod holes;
 mod problems;
 #[path = "kube/recovery.rs"]
 mod recovery;
+#[cfg(unix)]
+#[path = "kube/rollout.rs"]
+mod rollout;
 #[path = "kube/sleep.rs"]
 mod sleep;
 #[path = "kube/stream.rs"]

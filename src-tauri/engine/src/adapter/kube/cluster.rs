@@ -8,7 +8,7 @@ use super::feed::Feed;
 use super::kubeconfig::{Kubeconfigs, Merged};
 use super::login;
 use super::path::Endpoint;
-use super::pool::Pool;
+use super::pool::{Pool, Spares};
 use super::shell::Shell;
 use super::v4::Proofs;
 use super::ways::Ways;
@@ -71,6 +71,7 @@ pub(super) struct Cluster {
     pub(super) context: String,
     pub(super) shared: Arc<Shared>,
     pub(super) proofs: Arc<Proofs>,
+    pub(super) spares: Spares,
     pub(super) ways: Ways,
     pools: Mutex<HashMap<String, Weak<Pool>>>,
     slot: tokio::sync::Mutex<Slot>,
@@ -116,6 +117,7 @@ impl Cluster {
             context,
             shared,
             proofs: Arc::default(),
+            spares: Spares::default(),
             ways: Ways::default(),
             pools: Mutex::default(),
             slot: tokio::sync::Mutex::default(),

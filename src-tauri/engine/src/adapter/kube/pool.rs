@@ -5,8 +5,10 @@
 //! when it fell silent, or when a refusal has wedged it.
 
 mod open;
+mod spare;
 
 pub(super) use open::Stop;
+pub(super) use spare::{Spare, Spares};
 
 use super::cluster::Cluster;
 use super::path::{Care, Endpoint};
@@ -50,6 +52,8 @@ struct State {
     failed: Option<(u64, Stop)>,
     /// Ports that somebody is proving: whoever else wants one waits for the outcome.
     proving: HashSet<u16>,
+    /// While its tunnel is one that nobody has needed yet.
+    spare: Option<spare::Permit>,
 }
 
 struct Slot {
@@ -134,6 +138,7 @@ impl Pool {
         proved: bool,
     ) -> Option<Lease> {
         let slot = state.slots.iter_mut().find(|slot| slot.id == id)?;
+        state.spare = None;
         slot.leases += 1;
         slot.exclusive = !proved;
         let tunnel = slot.tunnel.clone();
@@ -143,8 +148,11 @@ impl Pool {
         Some(Lease { pool: self.clone(), id, tunnel, proving: (!proved).then_some(port) })
     }
 
-    fn give_back(&self, id: u64) {
+    /// With `proving`, the port that was being proved: its outcome is known at the same
+    /// moment, so that whoever waits for it finds the tunnel idle.
+    fn give_back(&self, id: u64, proving: Option<u16>) {
         let mut state = self.state();
+        state.settle(id, proving);
         if let Some(slot) = state.slots.iter_mut().find(|slot| slot.id == id) {
             slot.leases -= 1;
             slot.idle_since = Instant::now();
@@ -154,12 +162,7 @@ impl Pool {
     }
 
     fn settled(&self, id: u64, port: u16) {
-        let mut state = self.state();
-        state.proving.remove(&port);
-        if let Some(slot) = state.slots.iter_mut().find(|slot| slot.id == id) {
-            slot.exclusive = false;
-        }
-        drop(state);
+        self.state().settle(id, Some(port));
         self.announce();
     }
 
@@ -170,7 +173,12 @@ impl Pool {
             // Whatever else goes that way may be dead as well.
             self.cluster.forsake();
         }
-        self.state().slots.retain(|slot| slot.id != id);
+        let mut state = self.state();
+        state.slots.retain(|slot| slot.id != id);
+        if state.slots.is_empty() {
+            state.spare = None;
+        }
+        drop(state);
         self.announce();
     }
 
@@ -209,6 +217,16 @@ impl Pool {
 
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl State {
+    fn settle(&mut self, id: u64, proving: Option<u16>) {
+        let Some(port) = proving else { return };
+        self.proving.remove(&port);
+        if let Some(slot) = self.slots.iter_mut().find(|slot| slot.id == id) {
+            slot.exclusive = false;
+        }
     }
 }
 
@@ -253,7 +271,6 @@ impl Lease {
 
 impl Drop for Lease {
     fn drop(&mut self) {
-        self.settled();
-        self.pool.give_back(self.id);
+        self.pool.give_back(self.id, self.proving.take());
     }
 }

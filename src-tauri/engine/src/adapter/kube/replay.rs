@@ -7,7 +7,7 @@
 use super::path::Endpoint;
 use crate::adapter::{ConnectError, Upstream};
 use futures_util::future::BoxFuture;
-use localport_core::kube::Fault;
+use localport_core::kube::{Fault, Place, problem};
 use localport_core::problem::Problem;
 use std::fmt;
 use std::io;
@@ -51,11 +51,15 @@ pub(super) type Redial = Box<
     dyn FnMut(Option<Endpoint>, Fault) -> BoxFuture<'static, Result<Dialled, ConnectError>> + Send,
 >;
 
+/// Whether the pod of an endpoint is gone, as far as is known.
+pub(super) type Gone = Box<dyn Fn(&Endpoint) -> bool + Send>;
+
 /// The connection.
 pub(super) struct Replay {
     stream: Box<dyn Upstream>,
     endpoint: Endpoint,
     redial: Redial,
+    gone: Gone,
     /// The client's bytes; none once the pod has answered or they were too many.
     kept: Option<Vec<u8>>,
     /// Bytes of them that the present stream has.
@@ -69,11 +73,12 @@ pub(super) struct Replay {
 }
 
 impl Replay {
-    pub(super) fn new((stream, endpoint): Dialled, redial: Redial) -> Self {
+    pub(super) fn new((stream, endpoint): Dialled, redial: Redial, gone: Gone) -> Self {
         Self {
             stream,
             endpoint,
             redial,
+            gone,
             kept: Some(Vec::new()),
             given: 0,
             ended: false,
@@ -141,6 +146,21 @@ impl Replay {
         Ok(())
     }
 
+    /// What the end of a pod that is gone is: nobody can tell whether it had said all. A
+    /// client that has sent nothing and got nothing goes to another pod.
+    fn cut(&self) -> io::Error {
+        let pod = self.endpoint.pod.clone();
+        let fault = Fault::PodLost { pod, said: "it is gone".to_owned() };
+        let problem = problem(&fault, &Place::default());
+        let kind = io::ErrorKind::ConnectionReset;
+        match self.kept {
+            None => io::Error::new(kind, problem),
+            Some(_) => {
+                io::Error::new(kind, Undelivered { fault, problem, surely: false, by_pod: true })
+            }
+        }
+    }
+
     /// Both directions may be polled by tasks of their own.
     fn wake(&mut self) {
         for waker in [self.reader.take(), self.writer.take()].into_iter().flatten() {
@@ -165,7 +185,17 @@ impl AsyncRead for Replay {
                 this.reader = Some(cx.waker().clone());
                 return Poll::Pending;
             }
+            let before = buf.filled().len();
             match Pin::new(&mut this.stream).poll_read(cx, buf) {
+                Poll::Ready(Ok(()))
+                    if buf.filled().len() == before
+                        && buf.remaining() > 0
+                        && !this.ended
+                        && (this.gone)(&this.endpoint) =>
+                {
+                    let error = this.cut();
+                    this.failed_with(error)?;
+                }
                 Poll::Ready(Ok(())) => {
                     // An answer, or an end in good order.
                     this.kept = None;

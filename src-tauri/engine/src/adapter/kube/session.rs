@@ -7,6 +7,7 @@ use super::classify::Doing;
 use super::cluster::Cluster;
 use super::feed::{Feed, View};
 use super::path::{Care, DataPath, Endpoint};
+use super::pool::Spare;
 use super::replay::{Dialled, Replay};
 use super::tunnel::TunnelPath;
 use crate::adapter::{ConnectError, Connection, Route, Session, Verdict};
@@ -30,6 +31,9 @@ const REDIAL_LIMIT: Duration = Duration::from_secs(10);
 
 /// Time it waits for another pod to show before the same one is tried again.
 const REDIAL_PAUSE: Duration = Duration::from_millis(250);
+
+/// How long after its last client a forward is worth a spare tunnel.
+const SPARE_AFTER_USE: Duration = Duration::from_secs(10 * 60);
 
 /// Pods tried for one client before it is told.
 const PODS_TRIED: usize = 3;
@@ -82,6 +86,11 @@ impl Sight {
             uid: choice.pod.uid.clone(),
             port: choice.port,
         })
+    }
+
+    /// Whether a pod of this name and UID exists.
+    fn knows(&self, pod: &str, uid: &str) -> bool {
+        self.pods.view().items.get(pod).is_some_and(|pod| pod.uid == uid)
     }
 
     /// What keeps the watches from being true.
@@ -168,8 +177,19 @@ pub(super) struct PodSession {
     sight: Sight,
     path: Box<dyn DataPath>,
     chosen: Mutex<Endpoint>,
+    ready: Mutex<Readiness>,
     ended: OnceLock<Problem>,
     this: Weak<Self>,
+}
+
+/// What is done for the next client before it comes.
+#[derive(Default)]
+struct Readiness {
+    used: Option<Instant>,
+    /// The UID of the pod that was last proved, or is being.
+    proved: Option<String>,
+    /// The pod that would serve in the chosen one's place.
+    spare: Option<Spare>,
 }
 
 impl PodSession {
@@ -177,8 +197,59 @@ impl PodSession {
     pub(super) fn start(sight: Sight, chosen: Endpoint) -> Arc<Self> {
         let place = sight.cluster.place(&sight.target);
         let path = Box::new(TunnelPath::new(sight.cluster.clone(), place));
-        let (chosen, ended) = (Mutex::new(chosen), OnceLock::new());
-        Arc::new_cyclic(|this| Self { sight, path, chosen, ended, this: this.clone() })
+        let (chosen, ready, ended) = (Mutex::new(chosen), Mutex::default(), OnceLock::new());
+        Arc::new_cyclic(|this| Self { sight, path, chosen, ready, ended, this: this.clone() })
+    }
+
+    /// A client came: what follows is worth preparing for some time.
+    fn used(&self, endpoint: &Endpoint) {
+        let mut ready = self.ready.lock().unwrap_or_else(PoisonError::into_inner);
+        let before = ready.used.replace(Instant::now());
+        let known = ready.proved.as_deref() == Some(endpoint.uid.as_str());
+        if !known {
+            ready.proved = Some(endpoint.uid.clone());
+        }
+        drop(ready);
+        if !known || before.is_none_or(|at| at.elapsed() > SPARE_AFTER_USE) {
+            self.prepare();
+        }
+    }
+
+    /// Dials the pod that serves from now on before its first client comes, and has a
+    /// tunnel open to the one that would serve in its place. For forwards in use alone.
+    fn prepare(&self) {
+        let mut ready = self.ready.lock().unwrap_or_else(PoisonError::into_inner);
+        if ready.used.is_none_or(|at| at.elapsed() > SPARE_AFTER_USE) {
+            ready.spare = None;
+            return;
+        }
+        let Ok(chosen) = self.endpoint(&[]) else { return };
+        if ready.proved.as_deref() != Some(chosen.uid.as_str()) {
+            ready.proved = Some(chosen.uid.clone());
+            let spare = ready.spare.take();
+            self.prove_ahead(spare);
+        }
+        let next = self.sight.resolve(None, &[chosen.uid]).ok();
+        let stands = |spare: &Spare| next.as_ref().is_some_and(|next| spare.stands(&next.uid));
+        if !ready.spare.as_ref().is_some_and(stands) {
+            ready.spare = next.and_then(|next| Spare::open(self.sight.cluster.pool(&next), &next));
+        }
+    }
+
+    /// `spare` is most likely the one that is needed now, and stays until it is in use.
+    fn prove_ahead(&self, spare: Option<Spare>) {
+        let Some(this) = self.this.upgrade() else { return };
+        self.sight.cluster.shared.tasks.spawn("dial a replacement", async move {
+            if let Err(error) = this.dial(Care::Proof, Vec::new()).await {
+                tracing::debug!(problem = %error.problem, "the replacement does not serve yet");
+            }
+            drop(spare);
+        });
+    }
+
+    /// Whether the pod of `endpoint` is no more.
+    fn is_gone(&self, endpoint: &Endpoint) -> bool {
+        self.sight.trouble().is_none() && !self.sight.knows(&endpoint.pod, &endpoint.uid)
     }
 
     /// The endpoint of this moment. The pod is kept while it can serve.
@@ -296,11 +367,15 @@ impl Session for PodSession {
     fn connect(&self) -> BoxFuture<'_, Result<Connection, ConnectError>> {
         Box::pin(async {
             let dialled = self.dial(Care::Client, Vec::new()).await?;
-            let this = self.this.clone();
+            self.used(&dialled.1);
+            let (this, other) = (self.this.clone(), self.this.clone());
             let redial = Box::new(move |at_fault, fault| -> BoxFuture<'static, _> {
                 Box::pin(redial(this.clone(), at_fault, fault))
             });
-            Ok(Connection { stream: Box::new(Replay::new(dialled, redial)) })
+            let gone = Box::new(move |endpoint: &Endpoint| {
+                other.upgrade().is_some_and(|session| session.is_gone(endpoint))
+            });
+            Ok(Connection { stream: Box::new(Replay::new(dialled, redial, gone)) })
         })
     }
 
@@ -309,7 +384,10 @@ impl Session for PodSession {
     }
 
     fn rerouted<'a>(&'a self, seen: &'a Route) -> BoxFuture<'a, Route> {
-        Box::pin(self.sight.wait(move || Some(self.route()).filter(|route| route != seen)))
+        Box::pin(self.sight.wait(move || {
+            self.prepare();
+            Some(self.route()).filter(|route| route != seen)
+        }))
     }
 
     fn forsake(&self) {

@@ -86,7 +86,9 @@ impl TunnelPath {
                     return Err(Fault::Timeout);
                 }
             }
-            lease.settled();
+            if care == Care::Client {
+                lease.settled();
+            }
         }
         let peer = Peer {
             endpoint: endpoint.clone(),

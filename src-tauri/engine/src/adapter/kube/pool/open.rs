@@ -49,7 +49,10 @@ impl Pool {
         state.opening -= 1;
         state.ended += 1;
         match outcome {
-            Err(stop) => state.failed = Some((state.ended, stop)),
+            Err(stop) => {
+                state.failed = Some((state.ended, stop));
+                state.spare = None;
+            }
             Ok((tunnel, driver)) => {
                 state.next += 1;
                 let id = state.next;

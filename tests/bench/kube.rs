@@ -160,6 +160,7 @@ fn serve(kubeconfig: &str, ports: &[&str]) {
                 namespace: "shop".to_owned(),
                 resource: KubeResource::Pod("p".to_owned()),
                 port: PortRef::Number(remote.parse().unwrap()),
+                via: None,
             };
             forward(&format!("f{local}"), local.parse().unwrap(), Target::Kube(target))
         });

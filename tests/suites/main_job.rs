@@ -235,6 +235,7 @@ fn orders(port: u16) -> localport_core::config::ForwardSpec {
             namespace: "shop".to_owned(),
             resource: KubeResource::Service("orders".to_owned()),
             port: PortRef::Name("db".to_owned()),
+            via: None,
         }),
     )
 }

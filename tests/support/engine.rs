@@ -5,7 +5,6 @@ use localport_core::config::{Config, DEFAULT_HOLD, ForwardSpec, Target};
 use localport_core::receipt::Receipt;
 use localport_core::shutdown::Reason;
 use localport_core::snapshot::{Forward, Snapshot};
-use localport_engine::adapter::Adapter;
 use localport_engine::adapter::kube::{KubeAdapter, Options as KubeOptions};
 use localport_engine::adapter::ssh::{SshAdapter, SshOptions};
 use localport_engine::deadline::Deadline;
@@ -40,9 +39,8 @@ impl Engine {
         let home = Home::under(dir.path(), dir.path().to_owned());
         home.create().unwrap();
         let registry = Registry::default();
-        let ssh: Arc<dyn Adapter> =
-            Arc::new(SshAdapter::new(&registry, &home, Journal::nowhere(), ssh));
-        let kube: Arc<dyn Adapter> = Arc::new(KubeAdapter::new(&registry, kube));
+        let ssh = Arc::new(SshAdapter::new(&registry, &home, Journal::nowhere(), ssh));
+        let kube = Arc::new(KubeAdapter::new(&registry, kube).behind(ssh.clone()));
         let handle = engine::start(Options {
             config: Config { forwards, ..Config::default() },
             searched: vec![],

@@ -32,7 +32,7 @@ pub use diff::{Change, Moves, Plan, diff};
 pub use load::load;
 pub use model::{
     ClusterHealth, Config, DEFAULT_HOLD, ForwardSpec, HealthCheck, HealthCheckKind, KubeResource,
-    KubeTarget, Origin, PortRef, RestartPolicy, Secret, SshTarget, Target, TlsCheck,
+    KubeTarget, Origin, PortRef, RestartPolicy, Secret, SshHost, SshTarget, Target, TlsCheck,
 };
 pub use rule::Rule;
 pub use source::{Env, FileState, Source, search_order};

@@ -7,15 +7,19 @@
 mod choice;
 mod fault;
 mod pool;
+mod proxy;
 mod resolve;
 mod selector;
+mod token;
 mod way;
 
 pub use choice::{Choice, PodPort, Unfit, choose, service_port};
 pub use fault::{Fault, Place, Right, TlsFault, dial_failed, nearest, problem};
 pub use pool::{Pick, PoolLimits, TunnelView, pick};
+pub use proxy::{Proxy, ProxyEnv, Scheme, Server, choose_proxy};
 pub use resolve::{Known, resolve};
 pub use selector::{Requirement, Selector};
+pub use token::{Age, age, token_expiry};
 pub use way::{Refusal, Verdict, Way, begin, fall_back};
 
 use crate::config::PortRef;

@@ -12,6 +12,7 @@ use futures_util::future::BoxFuture;
 use localport_core::config::Target;
 use localport_core::event::Kind;
 use localport_core::problem::Problem;
+use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite};
@@ -98,8 +99,9 @@ pub trait Session: Send + Sync + 'static {
 /// How a session goes and where it ends.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Route {
-    /// The way: `ssh-mux`, `ssh-socks`, `spdy-ws`, `spdy`, `v4`.
-    pub path: &'static str,
+    /// The way: `ssh-mux`, `ssh-socks`, `spdy-ws`, `spdy`, `v4`; with the SSH host that is a
+    /// stop on it, such as `spdy-ws via bastion`.
+    pub path: Cow<'static, str>,
     /// The end, such as `pod orders-0` or `me@bastion`.
     pub endpoint: String,
 }

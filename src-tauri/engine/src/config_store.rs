@@ -7,7 +7,7 @@
 mod atomic;
 pub mod history;
 mod trail;
-mod watch;
+pub(crate) mod watch;
 
 use crate::engine::HOST;
 use crate::handle::EngineHandle;
@@ -153,7 +153,7 @@ enum Next {
 
 impl Store {
     async fn run(mut self, mut asks: mpsc::Receiver<Ask>) {
-        let mut watch = Watch::new();
+        let mut watch = Watch::new("the configuration is read again on `localport reload` only");
         watch.aim(self.places());
         // What changed between the first reading and the watch is found now.
         let mut changed = Some((Instant::now(), Instant::now()));

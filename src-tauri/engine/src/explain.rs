@@ -106,10 +106,8 @@ impl Explainer {
     async fn walk(&self, walk: &mut Walk, login: bool) {
         match walk.subject().spec.target.clone() {
             Target::Ssh(target) => {
-                let (home, journal) = (&self.home, self.journal.clone());
                 // Nothing follows that could use the connection.
-                let options = SshOptions { linger: Duration::ZERO, ..self.ssh.clone() };
-                let adapter = SshAdapter::new(&self.registry, home, journal, options);
+                let adapter = self.over_ssh(Duration::ZERO);
                 self.ssh(walk, &adapter, &target).await;
                 adapter.shutdown(END).await;
             }
@@ -118,11 +116,19 @@ impl Explainer {
                 if !login {
                     options.plugin_limit = options.plugin_limit.min(QUIET_PLUGIN);
                 }
-                let adapter = KubeAdapter::new(&self.registry, options);
+                // A stop on the way lasts from one step to the next.
+                let ssh = Arc::new(self.over_ssh(self.ssh.linger));
+                let adapter = KubeAdapter::new(&self.registry, options).behind(ssh.clone());
                 self.kube(walk, &adapter, &target, login).await;
                 adapter.shutdown(END).await;
+                ssh.shutdown(END).await;
             }
         }
+    }
+
+    fn over_ssh(&self, linger: Duration) -> SshAdapter {
+        let options = SshOptions { linger, ..self.ssh.clone() };
+        SshAdapter::new(&self.registry, &self.home, self.journal.clone(), options)
     }
 
     fn scope(&self, tasks: &Tasks) -> SessionScope {

@@ -136,8 +136,7 @@ pub async fn start(options: HostOptions) -> Result<RunningHost, HostError> {
     let memory = recovery::recover(&home, medium, &registry, &loaded.config, lock.was_left()).await;
     let (journal, found) = (memory.journal.clone(), memory.found.clone());
     let explainer = Explainer::new(&home, options.ssh.clone(), &registry, journal.clone());
-    let ssh = adapters::ssh(&registry, &home, journal.clone(), options.ssh);
-    let kube = adapters::kube(&registry);
+    let (ssh, kube) = adapters::both(&registry, &home, journal.clone(), options.ssh);
     let expected = Expected::of(&loaded.config, &memory.switches);
     let drain = options.drain.unwrap_or(loaded.config.shutdown.complete_current);
     let (in_force, texts) = (loaded.config.clone(), std::mem::take(&mut loaded.texts));

@@ -565,7 +565,7 @@ async fn answered(question: &mut Option<oneshot::Receiver<bool>>) -> bool {
 }
 
 fn session_up(route: &Route) -> Kind {
-    Kind::SessionUp { path: route.path.to_owned(), endpoint: route.endpoint.clone() }
+    Kind::SessionUp { path: route.path.to_string(), endpoint: route.endpoint.clone() }
 }
 
 /// A number in 0..1, different for every caller.

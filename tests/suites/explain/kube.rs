@@ -65,6 +65,7 @@ fn to(resource: KubeResource, port: PortRef) -> ForwardSpec {
         namespace: "shop".to_owned(),
         resource,
         port,
+        via: None,
     }))
 }
 
@@ -145,7 +146,7 @@ async fn g8_proxies() {
     let port = free_port();
     cluster.edit(|it| it["proxy-url"] = json!(format!("http://me:hunter2@127.0.0.1:{port}")));
     let found = cluster.explain(service("orders")).await;
-    let words = ["its proxy `http://127.0.0.1:", "refuses connections"];
+    let words = ["the proxy `http://127.0.0.1:", "refuses connections"];
     assert_found(&found, Step::Tcp, Code::KubeUnreachable, &words);
     assert!(!serde_json::to_string(&found).unwrap().contains("hunter2"));
 
@@ -160,7 +161,7 @@ async fn g8_proxies() {
         String::from_utf8_lossy(&head[..size]).into_owned()
     });
     let found = cluster.explain(service("orders")).await;
-    assert_found(&found, Step::Tcp, Code::KubeUnreachable, &["its proxy says `HTTP/1.1 407"]);
+    assert_found(&found, Step::Tcp, Code::KubeUnreachable, &["does not accept the login (407)"]);
     assert!(!serde_json::to_string(&found).unwrap().contains("hunter2"));
     let asked = asked.join().unwrap();
     assert!(asked.starts_with("CONNECT 127.0.0.1:"), "{asked}");

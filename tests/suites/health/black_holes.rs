@@ -105,6 +105,7 @@ async fn g3_a_swallowed_cluster_is_never_green_longer_than_its_deadline() {
         namespace: "shop".to_owned(),
         resource: KubeResource::Pod("orders-0".to_owned()),
         port: PortRef::Number(8080),
+        via: None,
     });
     let check = HealthCheck {
         kind: HealthCheckKind::Tcp,

@@ -311,6 +311,7 @@ async fn kubeconfigs_and_contexts_that_are_not_there() {
         namespace: "shop".to_owned(),
         resource: KubeResource::Pod("x".to_owned()),
         port: named("y"),
+        via: None,
     });
     let tasks = localport_engine::registry::Tasks::new("test", &registry);
     let (notes, _) = tokio::sync::mpsc::channel(1);

@@ -83,6 +83,7 @@ pub(crate) fn target(resource: KubeResource, port: PortRef) -> Target {
         namespace: "shop".to_owned(),
         resource,
         port,
+        via: None,
     })
 }
 

@@ -91,7 +91,7 @@ async fn g6_the_way_falls_where_another_may_do_and_is_kept() {
         assert_eq!(count() - before, if path == "v4" { 3 } else { 0 }, "{refused:?}");
         // Whoever comes next begins with what was found.
         let other = rig.opened(&pod("p", 80)).await;
-        assert_eq!((greeting(&other).await.as_str(), other.route().path), ("p", path));
+        assert_eq!((greeting(&other).await.as_str(), &*other.route().path), ("p", path));
         rig.server.node().assert_lawful();
     }
 }

@@ -1,11 +1,11 @@
 //! Owns `cluster_health`, under `defaults` and under each of `cluster_contexts`.
 
-use super::ClusterHealth;
 use super::cx::Cx;
 use super::fields::{Fields, Read, Value};
 use super::scalars::switch;
 use super::tree::Node;
 use super::values::wrong;
+use super::{ClusterHealth, SshHost};
 use std::collections::BTreeMap;
 use std::rc::Rc;
 use std::time::Duration;
@@ -24,13 +24,18 @@ pub(super) struct ClusterPart {
     commands: BTreeMap<String, bool>,
 }
 
-/// Reads one entry of `cluster_contexts`.
-pub(super) fn read_context(cx: &mut Cx<'_>, name: &str, node: &Rc<Node>) -> Option<ClusterPart> {
+/// Reads one entry of `cluster_contexts`: its health, and the SSH host on the way to it.
+pub(super) fn read_context(
+    cx: &mut Cx<'_>,
+    name: &str,
+    node: &Rc<Node>,
+) -> Option<(ClusterPart, Option<SshHost>)> {
     let mut fields = Fields::open(cx, &format!("context `{}`", super::cx::shown(name)), node)?;
     let part = fields.map(cx, "cluster_health").map(|part| ClusterPart::read(cx, part));
+    let via = super::connection::via(cx, &mut fields).flatten();
     let habits = ["enabled", "interval", "timeout", "commands"];
     fields.finish(cx, &habits.map(|key| (key, "cluster_health: {…}")));
-    Some(part.unwrap_or_default())
+    Some((part.unwrap_or_default(), via))
 }
 
 impl ClusterPart {

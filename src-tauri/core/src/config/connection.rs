@@ -3,7 +3,7 @@
 mod kube;
 mod ssh;
 
-pub(super) use ssh::check_key_file;
+pub(super) use ssh::{check_key_file, via};
 
 use super::Target;
 use super::cx::Cx;

@@ -12,7 +12,7 @@ use super::restart::RestartPart;
 use super::service;
 use super::shutdown::ShutdownPart;
 use super::tree::{Kind, Place};
-use super::{Config, Env, Origin, Rule, Source, yaml};
+use super::{Config, Env, ForwardSpec, Origin, Rule, Source, SshHost, Target, yaml};
 use std::collections::BTreeMap;
 
 /// What holds for every service that does not say otherwise. A file's own
@@ -26,7 +26,7 @@ pub(super) struct Defaults {
 /// A service as it was read.
 pub(super) struct Entry {
     pub(super) claim: Claim,
-    pub(super) spec: Option<super::ForwardSpec>,
+    pub(super) spec: Option<ForwardSpec>,
 }
 
 /// Reads a configuration from its files, in their order.
@@ -40,13 +40,14 @@ pub fn load(sources: &[Source], env: &dyn Env) -> Config {
     let mut defaults = Defaults::default();
     let mut cluster = ClusterPart::default();
     let mut contexts = BTreeMap::new();
+    let mut vias = BTreeMap::new();
     let mut shutdown = ShutdownPart::default();
     let mut notifications = NotificationsPart::default();
     let mut entries = Vec::new();
     for source in 0..sources.len() {
         let Some(mut top) = open(&mut cx, source) else { continue };
         read_defaults(&mut cx, &mut top, &mut defaults, &mut cluster);
-        read_contexts(&mut cx, &mut top, &mut contexts);
+        read_contexts(&mut cx, &mut top, &mut contexts, &mut vias);
         read_services(&mut cx, &mut top, &defaults, &mut entries);
         if let Some(daemon) = top.map(&mut cx, "daemon") {
             shutdown = ShutdownPart::read(&mut cx, daemon).over(&shutdown);
@@ -62,7 +63,8 @@ pub fn load(sources: &[Source], env: &dyn Env) -> Config {
     }
     Clashes::resolve(&mut cx, &mut entries);
     let running = entries.into_iter().filter_map(|entry| Some((entry.spec?, entry.claim.place)));
-    let (forwards, places): (Vec<_>, Vec<_>) = running.unzip();
+    let (mut forwards, places): (Vec<_>, Vec<_>) = running.unzip();
+    lead(&mut forwards, &vias);
     let origin =
         |place: &Place| Origin { file: sources[place.source].file.clone(), line: place.line };
     Config {
@@ -147,10 +149,29 @@ fn read_defaults(
     fields.finish(cx, &[("restart", "restart_policy"), ("healthcheck", "health_check")]);
 }
 
-fn read_contexts(cx: &mut Cx<'_>, top: &mut Fields, contexts: &mut BTreeMap<String, ClusterPart>) {
+/// Gives forwards the SSH host that is on the way to all of their context, unless they
+/// name their own.
+fn lead(forwards: &mut [ForwardSpec], vias: &BTreeMap<String, SshHost>) {
+    for spec in forwards {
+        if let Target::Kube(target) = &mut spec.target
+            && target.via.is_none()
+        {
+            let context = target.context.as_ref();
+            target.via = context.and_then(|context| vias.get(context)).cloned();
+        }
+    }
+}
+
+fn read_contexts(
+    cx: &mut Cx<'_>,
+    top: &mut Fields,
+    contexts: &mut BTreeMap<String, ClusterPart>,
+    vias: &mut BTreeMap<String, SshHost>,
+) {
     let Some(mut fields) = top.map(cx, "cluster_contexts") else { return };
     for (name, _, node) in fields.rest() {
-        let Some(part) = cluster::read_context(cx, &name, &node) else { continue };
+        let Some((part, via)) = cluster::read_context(cx, &name, &node) else { continue };
+        vias.extend(via.map(|via| (name.clone(), via)));
         let earlier = contexts.remove(&name).unwrap_or_default();
         contexts.insert(name, part.over(&earlier));
     }

@@ -88,6 +88,23 @@ pub struct KubeTarget {
     pub resource: KubeResource,
     /// Which of its ports: the service's port for a service, else the container's.
     pub port: PortRef,
+    /// The SSH host through which the API server is reached; none means directly.
+    pub via: Option<SshHost>,
+}
+
+/// An SSH host on the way to something else.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct SshHost {
+    /// Host name, address or alias of the user's ssh_config.
+    pub host: String,
+    /// Login name; none leaves it to ssh_config.
+    pub user: Option<String>,
+    /// SSH port; none leaves it to ssh_config.
+    pub port: Option<u16>,
+    /// Private key, `~` already expanded; none leaves it to ssh_config and the agent.
+    pub key_file: Option<PathBuf>,
+    /// Password, given to `ssh` through SSH_ASKPASS only.
+    pub password: Option<Secret>,
 }
 
 /// What in a namespace a forward leads to.
@@ -352,10 +369,22 @@ impl SshTarget {
     /// The destination as people write it: `user@host:port`, without what is not given.
     #[must_use]
     pub fn destination(&self) -> String {
-        let user = self.user.as_ref().map(|user| format!("{user}@")).unwrap_or_default();
-        let port = self.port.map(|port| format!(":{port}")).unwrap_or_default();
-        format!("{user}{}{port}", self.host)
+        destination(self.user.as_deref(), &self.host, self.port)
     }
+}
+
+impl SshHost {
+    /// As [`SshTarget::destination`].
+    #[must_use]
+    pub fn destination(&self) -> String {
+        destination(self.user.as_deref(), &self.host, self.port)
+    }
+}
+
+fn destination(user: Option<&str>, host: &str, port: Option<u16>) -> String {
+    let user = user.map(|user| format!("{user}@")).unwrap_or_default();
+    let port = port.map(|port| format!(":{port}")).unwrap_or_default();
+    format!("{user}{host}{port}")
 }
 
 impl fmt::Display for PortRef {

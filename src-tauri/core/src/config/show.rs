@@ -6,7 +6,7 @@ mod yaml;
 use super::checks::without_login;
 use super::{
     ClusterHealth, Config, DEFAULT_HOLD, ForwardSpec, HealthCheck, HealthCheckKind, KubeResource,
-    KubeTarget, PortRef, RestartPolicy, SshTarget, Target, TlsCheck,
+    KubeTarget, PortRef, RestartPolicy, SshHost, SshTarget, Target, TlsCheck,
 };
 use serde_json::{Map, Value, json};
 use std::time::Duration;
@@ -108,6 +108,7 @@ fn kube(target: &KubeTarget) -> Value {
     let mut connection = Map::new();
     connection.extend(target.context.as_deref().map(|name| ("context".to_owned(), text(name))));
     connection.insert("namespace".to_owned(), text(&target.namespace));
+    connection.extend(target.via.as_ref().map(|host| ("via".to_owned(), via(host))));
     if kind.is_empty() {
         connection.insert("selector".to_owned(), text(name));
     } else {
@@ -115,6 +116,17 @@ fn kube(target: &KubeTarget) -> Value {
         connection.insert("resource_name".to_owned(), text(name));
     }
     Value::Object(connection)
+}
+
+fn via(host: &SshHost) -> Value {
+    let key_file = host.key_file.as_ref().map(|path| text(&path.display().to_string()));
+    object([
+        ("host", Some(text(&host.host))),
+        ("user", host.user.as_deref().map(text)),
+        ("port", host.port.map(|port| json!(port))),
+        ("key_file", key_file),
+        ("password", host.password.as_ref().map(|_| json!(REDACTED))),
+    ])
 }
 
 fn ssh(target: &SshTarget) -> Value {

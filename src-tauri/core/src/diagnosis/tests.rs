@@ -26,6 +26,7 @@ fn kube() -> ForwardSpec {
             namespace: "shop".to_owned(),
             resource: KubeResource::Service("orders".to_owned()),
             port: PortRef::Number(80),
+            via: None,
         }),
     )
 }

@@ -71,6 +71,7 @@ fn take(number: usize, entry: Entry, import: &mut Import) {
         namespace: some(&entry.namespace).unwrap_or_else(|| "default".to_owned()),
         resource,
         port: PortRef::Number(remote),
+        via: None,
     };
     let local = entry.local_port.filter(|port| *port > 0).unwrap_or(remote);
     let mut spec = forward(&name, local, Target::Kube(target));

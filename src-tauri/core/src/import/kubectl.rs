@@ -56,6 +56,7 @@ pub(super) fn read(words: &[&str], import: &mut Import) -> Result<(), Refusal> {
             namespace: line.namespace.unwrap_or("default").to_owned(),
             resource: resource.clone(),
             port: remote,
+            via: None,
         };
         let mut spec = forward(name, local, Target::Kube(target));
         spec.bind.clone_from(&line.bind);

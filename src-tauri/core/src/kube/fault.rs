@@ -88,6 +88,8 @@ pub enum Fault {
         plugin: String,
         /// The time it had.
         limit: Duration,
+        /// The last line it printed: where it waits for a person, it says so there.
+        said: Option<String>,
     },
     /// The server does not accept the credentials (401).
     Unauthorized,
@@ -141,6 +143,20 @@ pub enum Fault {
     Unreachable {
         /// Why.
         why: String,
+    },
+    /// The proxy on the way to the server fails.
+    Proxy {
+        /// Its address, without the login.
+        proxy: String,
+        /// What it does or said, as the rest of a sentence about it.
+        said: String,
+    },
+    /// The SSH host on the way to the server fails.
+    Via {
+        /// The SSH host.
+        via: String,
+        /// What is wrong with it.
+        problem: Box<Problem>,
     },
     /// TLS failed.
     Tls(TlsFault),
@@ -256,8 +272,14 @@ fn plugin(fault: &Fault) -> Option<Problem> {
             format!("the login plugin `{plugin}` failed: {said}"),
             "Log in again in a terminal (`kubectl get pods` shows whether it works), then retry".to_owned(),
         ),
-        Fault::PluginSlow { plugin, limit } => some(
-            format!("the login plugin `{plugin}` did not end within {} s", limit.as_secs()),
+        Fault::PluginSlow { plugin, limit, said } => some(
+            match said {
+                Some(said) => format!(
+                    "the login plugin `{plugin}` did not end within {} s, and said last: {said}",
+                    limit.as_secs()
+                ),
+                None => format!("the login plugin `{plugin}` did not end within {} s", limit.as_secs()),
+            },
             "It may be waiting for a login in the browser or a terminal: run `kubectl get pods` once, then retry".to_owned(),
         ),
         _ => None,
@@ -386,6 +408,12 @@ fn network(fault: &Fault, place: &Place) -> Problem {
             "Nothing to do: it is tried again, with growing pauses",
         ),
         Fault::Tls(tls) => tls_problem(tls, place),
+        Fault::Proxy { proxy, said } => Problem::new(
+            Code::KubeUnreachable,
+            format!("the proxy `{proxy}` on the way to context `{context}` {said}"),
+            "Check `proxy-url` of the cluster in your kubeconfig, or `HTTPS_PROXY`; servers in `NO_PROXY` are reached without it",
+        ),
+        Fault::Via { via, problem } => behind(via, problem, place),
         // Every other fault has its problem above.
         other => Problem::new(
             Code::KubeFailed,
@@ -398,6 +426,27 @@ fn network(fault: &Fault, place: &Place) -> Problem {
             "It is tried again; `kubectl get pods` shows whether the cluster itself works",
         ),
     }
+}
+
+/// The problem of a cluster that lies behind an SSH host: the host's own, and its code,
+/// because that is where it has to be mended.
+fn behind(via: &str, problem: &Problem, place: &Place) -> Problem {
+    let context = &place.context;
+    let Problem { code, sentence, hint } = problem;
+    // What the host cannot reach is the API server, not a forward's own target.
+    let unreached = matches!(code, Code::TargetRefused | Code::TargetTimeout);
+    Problem::new(
+        if unreached { Code::KubeUnreachable } else { *code },
+        format!("context `{context}` is reached through `{via}`: {sentence}"),
+        if unreached {
+            format!(
+                "Check that `{via}` reaches the API server at `{}`; it is tried again until it does",
+                place.server
+            )
+        } else {
+            hint.clone()
+        },
+    )
 }
 
 fn tls_problem(fault: &TlsFault, place: &Place) -> Problem {
@@ -457,6 +506,11 @@ mod tests {
         Right { verb: verb.to_owned(), resource: resource.to_owned() }
     }
 
+    fn behind_bastion(code: Code) -> Fault {
+        let problem = Box::new(Problem::new(code, "it said no", "mend it"));
+        Fault::Via { via: "bastion".to_owned(), problem }
+    }
+
     #[test]
     fn every_fault_has_its_code_and_names_what_is_wrong() {
         let unready = Unfit::NoneReady {
@@ -496,9 +550,37 @@ mod tests {
                 &["`aws`", "token expired"],
             ),
             (
-                Fault::PluginSlow { plugin: text("aws"), limit: Duration::from_secs(60) },
+                Fault::PluginSlow {
+                    plugin: text("aws"),
+                    limit: Duration::from_secs(60),
+                    said: None,
+                },
                 Code::KubeLoginPlugin,
                 &["`aws`", "60 s"],
+            ),
+            (
+                Fault::PluginSlow {
+                    plugin: text("aws"),
+                    limit: Duration::from_secs(60),
+                    said: Some(text("open https://login and enter ABC")),
+                },
+                Code::KubeLoginPlugin,
+                &["60 s", "said last: open https://login and enter ABC"],
+            ),
+            (
+                Fault::Proxy { proxy: text("http://proxy:3128"), said: text("refuses (407)") },
+                Code::KubeUnreachable,
+                &["`http://proxy:3128`", "`prod` refuses (407)", "NO_PROXY"],
+            ),
+            (
+                behind_bastion(Code::SshAuthRefused),
+                Code::SshAuthRefused,
+                &["`bastion`", "`prod`", "mend it"],
+            ),
+            (
+                behind_bastion(Code::TargetRefused),
+                Code::KubeUnreachable,
+                &["`bastion`", "10.0.0.1"],
             ),
             (Fault::Unauthorized, Code::KubeUnauthorized, &["`prod`", "401"]),
             (

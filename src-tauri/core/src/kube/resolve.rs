@@ -133,7 +133,13 @@ mod tests {
             (deployment, number(9), Ok(("b-1", 9))),
         ];
         for (resource, port, expected) in table {
-            let target = KubeTarget { context: None, namespace: "shop".to_owned(), resource, port };
+            let target = KubeTarget {
+                context: None,
+                namespace: "shop".to_owned(),
+                resource,
+                port,
+                via: None,
+            };
             let got = resolve(&target, known, None, &[]);
             let got = got.map(|choice| (choice.pod.name.as_str(), choice.port));
             assert_eq!(got, expected, "{} {}", target.resource, target.port);

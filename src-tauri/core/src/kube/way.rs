@@ -86,14 +86,17 @@ pub struct Verdict {
     pub way: Way,
     /// The server's version as it says it, where it was known.
     pub version: Option<String>,
+    /// The road to the server it was found on: its address, and the proxy or SSH host on
+    /// the way, any of which may be what understands no better way.
+    pub road: String,
     /// When it was found, as time since any fixed moment.
     pub found: Duration,
 }
 
-/// The way to begin with at `now`, on a server of `version`: the one that was found,
-/// unless it is a lower one and there is reason to hope for more.
+/// The way to begin with at `now`, on a server of `version` at the end of `road`: the one
+/// that was found, unless it is a lower one and there is reason to hope for more.
 #[must_use]
-pub fn begin(verdict: Option<&Verdict>, version: Option<&str>, now: Duration) -> Way {
+pub fn begin(verdict: Option<&Verdict>, version: Option<&str>, road: &str, now: Duration) -> Way {
     match verdict {
         None => Way::SpdyWs,
         Some(verdict) => {
@@ -102,7 +105,7 @@ pub fn begin(verdict: Option<&Verdict>, version: Option<&str>, now: Duration) ->
                 (Some(then), Some(now)) => then != now,
                 _ => false,
             };
-            if old || other { Way::SpdyWs } else { verdict.way }
+            if old || other || verdict.road != road { Way::SpdyWs } else { verdict.way }
         }
     }
 }
@@ -151,21 +154,25 @@ mod tests {
     }
 
     #[test]
-    fn a_verdict_holds_for_a_day_and_one_version() {
+    fn a_verdict_holds_for_a_day_one_version_and_one_road() {
+        const ROAD: &str = "https://api:6443";
         let verdict = |way| Verdict {
             way,
             version: Some("v1.28.3".to_owned()),
+            road: ROAD.to_owned(),
             found: Duration::from_secs(100),
         };
         let soon = Duration::from_secs(200);
         let lower = verdict(Way::V4);
-        assert_eq!(begin(None, None, soon), Way::SpdyWs);
-        assert_eq!(begin(Some(&lower), Some("v1.28.3"), soon), Way::V4);
-        assert_eq!(begin(Some(&lower), None, soon), Way::V4);
-        assert_eq!(begin(Some(&lower), Some("v1.36.2"), soon), Way::SpdyWs);
-        assert_eq!(begin(Some(&lower), Some("v1.28.3"), soon + VERDICT_AGE), Way::SpdyWs);
+        assert_eq!(begin(None, None, ROAD, soon), Way::SpdyWs);
+        assert_eq!(begin(Some(&lower), Some("v1.28.3"), ROAD, soon), Way::V4);
+        assert_eq!(begin(Some(&lower), None, ROAD, soon), Way::V4);
+        assert_eq!(begin(Some(&lower), Some("v1.36.2"), ROAD, soon), Way::SpdyWs);
+        assert_eq!(begin(Some(&lower), Some("v1.28.3"), ROAD, soon + VERDICT_AGE), Way::SpdyWs);
+        let other = "https://api:6443 over socks5://proxy:1080";
+        assert_eq!(begin(Some(&lower), Some("v1.28.3"), other, soon), Way::SpdyWs);
         // A clock that went back makes nothing old.
-        assert_eq!(begin(Some(&lower), None, Duration::ZERO), Way::V4);
-        assert_eq!(begin(Some(&verdict(Way::SpdyWs)), None, soon), Way::SpdyWs);
+        assert_eq!(begin(Some(&lower), None, ROAD, Duration::ZERO), Way::V4);
+        assert_eq!(begin(Some(&verdict(Way::SpdyWs)), None, ROAD, soon), Way::SpdyWs);
     }
 }

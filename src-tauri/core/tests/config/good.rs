@@ -53,6 +53,7 @@ fn orders() -> ForwardSpec {
         namespace: "shop".to_owned(),
         resource: KubeResource::StatefulSet("orders".to_owned()),
         port: PortRef::Number(5432),
+        via: None,
     });
     let kind = HealthCheckKind::Postgres {
         tls: TlsCheck::default(),
@@ -77,6 +78,7 @@ fn events() -> ForwardSpec {
         namespace: "default".to_owned(),
         resource: KubeResource::Pod("broker-0".to_owned()),
         port: PortRef::Number(9092),
+        via: None,
     });
     let kind = HealthCheckKind::Kafka { bootstrap_servers: "localhost:19092".to_owned() };
     let mut events = forward("events", 19092, target, kind);

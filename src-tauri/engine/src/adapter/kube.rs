@@ -4,17 +4,21 @@
 //! watches that all forwards of a namespace share, moves to another pod when that one
 //! goes, and carries every connection through the API server.
 
+mod change;
 mod child;
 mod classify;
 mod client;
 mod cluster;
 mod convert;
 mod feed;
+mod gate;
 mod kubeconfig;
 mod login;
 mod path;
 mod pool;
+mod proxy;
 mod replay;
+mod road;
 mod session;
 mod shell;
 mod tunnel;
@@ -23,6 +27,7 @@ mod v4;
 pub(crate) mod walk;
 mod ways;
 
+pub use road::Dial;
 pub use shell::LoginShell;
 
 use super::{Adapter, Session, SessionScope};
@@ -30,15 +35,17 @@ use crate::registry::{Registry, Tasks};
 use cluster::{Cluster, Shared};
 use futures_util::future::BoxFuture;
 use kubeconfig::Kubeconfigs;
-use localport_core::config::{KubeTarget, Target};
-use localport_core::kube::{Fault, Place, problem};
+use localport_core::config::{KubeTarget, SshHost, Target};
+use localport_core::kube::{Fault, Place, ProxyEnv, problem};
 use localport_core::problem::{Code, Problem, Remedy};
+use road::Via;
 use session::{PodSession, Sight};
 use shell::Shell;
 use std::collections::HashMap;
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
+use tokio::sync::watch;
 
 /// How the adapter finds and treats clusters.
 #[derive(Clone, Debug)]
@@ -50,6 +57,9 @@ pub struct Options {
     pub login_shell: LoginShell,
     /// Time a login plugin may take; it may wait for a person in a browser.
     pub plugin_limit: Duration,
+    /// The proxies that the environment names; none means those of this process, else of
+    /// the login shell.
+    pub proxies: Option<ProxyEnv>,
     /// Time a watch request lasts. A watch that died unnoticed ends 5 s later.
     pub watch_limit: Duration,
 }
@@ -60,6 +70,7 @@ impl Default for Options {
             kubeconfig: None,
             login_shell: LoginShell::default(),
             plugin_limit: Duration::from_secs(60),
+            proxies: None,
             watch_limit: Duration::from_secs(30),
         }
     }
@@ -80,8 +91,14 @@ pub fn install_tls_provider() {
 /// Carries forwards into clusters.
 pub struct KubeAdapter {
     shared: Arc<Shared>,
-    clusters: Mutex<HashMap<String, Arc<Cluster>>>,
+    clusters: Arc<Clusters>,
+    dial: Option<Arc<dyn Dial>>,
+    changed: watch::Sender<u64>,
+    followed: OnceLock<()>,
 }
+
+/// Those in use, by context and the SSH host on the way.
+type Clusters = Mutex<HashMap<(String, Option<SshHost>), Arc<Cluster>>>;
 
 impl KubeAdapter {
     /// An adapter that claims what it holds from `registry`.
@@ -94,20 +111,60 @@ impl KubeAdapter {
             shell,
             plugin_limit: options.plugin_limit,
             watch_limit: options.watch_limit,
+            proxies: options.proxies,
         };
-        Self { shared: Arc::new(shared), clusters: Mutex::default() }
+        Self {
+            shared: Arc::new(shared),
+            clusters: Arc::default(),
+            dial: None,
+            changed: watch::Sender::new(0),
+            followed: OnceLock::new(),
+        }
+    }
+
+    /// Reaches clusters behind SSH hosts through `dial`.
+    #[must_use]
+    pub fn behind(mut self, dial: Arc<dyn Dial>) -> Self {
+        self.dial = Some(dial);
+        self
     }
 
     async fn cluster(&self, target: &KubeTarget) -> Result<Arc<Cluster>, Problem> {
+        self.follow();
         let context = match &target.context {
             Some(context) => context.clone(),
             None => self.shared.kubeconfigs.current().await.map_err(|fault| {
                 problem(&fault, &Place { namespace: target.namespace.clone(), ..Place::default() })
             })?,
         };
+        let via = target.via.as_ref().map(|host| self.stop(host)).transpose()?;
         let mut clusters = self.clusters.lock().unwrap_or_else(PoisonError::into_inner);
-        let fresh = || Arc::new(Cluster::new(context.clone(), self.shared.clone()));
-        Ok(clusters.entry(context.clone()).or_insert_with(fresh).clone())
+        let fresh = || Arc::new(Cluster::new(context.clone(), via, self.shared.clone()));
+        Ok(clusters.entry((context.clone(), target.via.clone())).or_insert_with(fresh).clone())
+    }
+
+    fn stop(&self, host: &SshHost) -> Result<Via, Problem> {
+        match &self.dial {
+            Some(dial) => Ok(Via { host: host.clone(), dial: dial.clone() }),
+            None => Err(Problem::new(
+                Code::Internal,
+                format!("nothing here leads through `{}`", host.destination()),
+                "Report this as a bug",
+            )),
+        }
+    }
+
+    /// Looks out for changes of the kubeconfig from the first use on.
+    fn follow(&self) {
+        self.followed.get_or_init(|| {
+            let clusters = Arc::downgrade(&self.clusters);
+            let clusters = move || match clusters.upgrade() {
+                Some(clusters) => in_use(&clusters),
+                None => Vec::new(),
+            };
+            let follow = change::follow(self.shared.clone(), clusters, self.changed.clone());
+            self.shared.tasks.spawn("look-out for the kubeconfig", follow);
+        });
     }
 
     async fn open_session(&self, target: &Target) -> Result<Arc<dyn Session>, Problem> {
@@ -125,6 +182,15 @@ impl KubeAdapter {
     }
 
     async fn wait_mended(&self, target: &Target, code: Code) -> Option<()> {
+        if reworded_mends(code) {
+            return self.wait_reworded(kube_target(target).ok()?).await;
+        }
+        if let (Target::Kube(KubeTarget { via: Some(via), .. }), Some(dial)) = (target, &self.dial)
+            && is_of_ssh(code)
+        {
+            dial.mended(via, code).await;
+            return Some(());
+        }
         if !watchable(code) {
             return None;
         }
@@ -150,6 +216,22 @@ impl KubeAdapter {
         }
     }
 
+    /// Waits until the kubeconfig says something else than when the attempt failed.
+    async fn wait_reworded(&self, target: &KubeTarget) -> Option<()> {
+        let mut changed = self.changed.subscribe();
+        loop {
+            changed.borrow_and_update();
+            // Without a context there was none to be found; a change may bring one.
+            if let Ok(cluster) = self.cluster(target).await {
+                let before = cluster.gate.tried();
+                let context = &cluster.context;
+                change::reworded(&self.shared, context, before.as_ref(), changed).await;
+                return Some(());
+            }
+            changed.changed().await.ok()?;
+        }
+    }
+
     /// Keeps the watches behind `sight` until what follows (the wait for a mending, the
     /// next attempt) has taken them over, so that it need not list anew.
     fn linger(&self, sight: Sight) {
@@ -165,6 +247,21 @@ impl KubeAdapter {
 fn watchable(code: Code) -> bool {
     use Code::{KubeExternalName, KubeNoSelector, KubePort};
     code.remedy() == Remedy::Retry || matches!(code, KubePort | KubeNoSelector | KubeExternalName)
+}
+
+/// Whether what a person mends then shows in the kubeconfig.
+fn reworded_mends(code: Code) -> bool {
+    use Code::{KubeConfig, KubeContext, KubeLoginPlugin, KubeTls, KubeUnauthorized};
+    matches!(code, KubeConfig | KubeContext | KubeLoginPlugin | KubeTls | KubeUnauthorized)
+}
+
+/// Whether the problem is that of an SSH host.
+fn is_of_ssh(code: Code) -> bool {
+    code.as_str().starts_with("ssh-")
+}
+
+fn in_use(clusters: &Clusters) -> Vec<Arc<Cluster>> {
+    clusters.lock().unwrap_or_else(PoisonError::into_inner).values().cloned().collect()
 }
 
 impl Adapter for KubeAdapter {
@@ -186,6 +283,10 @@ impl Adapter for KubeAdapter {
     }
 
     fn trust<'a>(&'a self, target: &'a Target) -> BoxFuture<'a, Result<String, Problem>> {
+        if let (Target::Kube(KubeTarget { via: Some(via), .. }), Some(dial)) = (target, &self.dial)
+        {
+            return dial.trust(via);
+        }
         let words = match target {
             Target::Kube(kube) => kube.resource.to_string(),
             Target::Ssh(ssh) => ssh.destination(),
@@ -198,13 +299,10 @@ impl Adapter for KubeAdapter {
     }
 
     fn doubt(&self) -> BoxFuture<'_, ()> {
-        let clusters: Vec<Arc<Cluster>> = {
-            let clusters = self.clusters.lock().unwrap_or_else(PoisonError::into_inner);
-            clusters.values().cloned().collect()
-        };
-        Box::pin(async move {
-            futures_util::future::join_all(clusters.iter().map(|cluster| cluster.doubt())).await;
-        })
+        for cluster in in_use(&self.clusters) {
+            cluster.doubt();
+        }
+        Box::pin(std::future::ready(()))
     }
 
     fn shutdown(&self, budget: Duration) -> BoxFuture<'_, ()> {

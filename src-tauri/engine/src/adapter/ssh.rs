@@ -20,6 +20,7 @@ mod mux;
 mod pool;
 mod session;
 mod socks;
+mod stop;
 pub(crate) mod walk;
 #[cfg(unix)]
 mod wire;

@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use tokio::sync::Notify;
 
-pub(super) struct Watch {
+pub(crate) struct Watch {
     watcher: Option<RecommendedWatcher>,
     names: Arc<Mutex<BTreeSet<PathBuf>>>,
     directories: BTreeSet<PathBuf>,
@@ -19,9 +19,9 @@ pub(super) struct Watch {
 }
 
 impl Watch {
-    /// A watch on nothing yet. Where the system gives none (out of watches), commands and
-    /// HUP still work, and the log says so.
-    pub(super) fn new() -> Self {
+    /// A watch on nothing yet. Where the system gives none (out of watches), the log says
+    /// `without`: what becomes of changes then.
+    pub(crate) fn new(without: &str) -> Self {
         let names = Arc::new(Mutex::new(BTreeSet::new()));
         let changed = Arc::new(Notify::new());
         let (matter, ring) = (names.clone(), changed.clone());
@@ -32,16 +32,14 @@ impl Watch {
         });
         let watcher = watcher
             .inspect_err(|error| {
-                tracing::warn!(
-                    "the configuration is read again on `localport reload` only: {error}"
-                );
+                tracing::warn!("{without}: {error}");
             })
             .ok();
         Self { watcher, names, directories: BTreeSet::new(), changed }
     }
 
     /// Watches what matters for `places` from now on.
-    pub(super) fn aim(&mut self, places: Vec<PathBuf>) {
+    pub(crate) fn aim(&mut self, places: Vec<PathBuf>) {
         let Some(watcher) = &mut self.watcher else { return };
         let names: BTreeSet<PathBuf> = places.iter().flat_map(|place| trail(place)).collect();
         let directories: BTreeSet<PathBuf> =
@@ -66,7 +64,7 @@ impl Watch {
     }
 
     /// Resolves when something changed that matters.
-    pub(super) async fn changed(&self) {
+    pub(crate) async fn changed(&self) {
         self.changed.notified().await;
     }
 }

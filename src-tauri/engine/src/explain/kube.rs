@@ -7,6 +7,7 @@ use crate::adapter::{Adapter, Session};
 use crate::registry::Tasks;
 use localport_core::config::{KubeTarget, Target};
 use localport_core::diagnosis::{Step, Walk, opens_browser};
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 impl Explainer {
@@ -61,16 +62,13 @@ async fn reached(walk: &mut Walk, adapter: &KubeAdapter, target: &KubeTarget) ->
     };
     let said = format!("`{}` in {}, {}", server.context(), server.files, server.address());
     walk.ok(Step::Kubeconfig, Some(took), said);
-    let (took, resolved) = timed(server.resolve()).await;
-    let addresses = match resolved {
-        Ok((host, addresses)) => {
-            walk.ok(Step::Dns, Some(took), named(&host, &addresses));
-            addresses
+    let addresses = match server.via() {
+        // The name is the SSH host's to resolve.
+        Some(via) => {
+            walk.skip(Step::Dns, format!("resolved by `{via}`, through which the way goes"));
+            vec![]
         }
-        Err(problem) => {
-            walk.fail(Step::Dns, Some(took), problem);
-            return None;
-        }
+        None => named_addresses(walk, &server).await?,
     };
     let (took, connected) = timed(server.connect(&addresses)).await;
     let stream = match connected {
@@ -80,8 +78,7 @@ async fn reached(walk: &mut Walk, adapter: &KubeAdapter, target: &KubeTarget) ->
             return None;
         }
     };
-    let through = server.proxy().map(|proxy| format!("through the proxy {proxy}"));
-    walk.ok(Step::Tcp, Some(took), through.unwrap_or_else(|| "connected".to_owned()));
+    walk.ok(Step::Tcp, Some(took), through(&server));
     if !server.is_tls() {
         walk.skip(Step::Tls, "the API server is spoken to without TLS");
         return Some(server);
@@ -95,6 +92,29 @@ async fn reached(walk: &mut Walk, adapter: &KubeAdapter, target: &KubeTarget) ->
         }
     }
     Some(server)
+}
+
+async fn named_addresses(walk: &mut Walk, server: &Server) -> Option<Vec<SocketAddr>> {
+    let (took, resolved) = timed(server.resolve()).await;
+    match resolved {
+        Ok((host, addresses)) => {
+            walk.ok(Step::Dns, Some(took), named(&host, &addresses));
+            Some(addresses)
+        }
+        Err(problem) => {
+            walk.fail(Step::Dns, Some(took), problem);
+            None
+        }
+    }
+}
+
+fn through(server: &Server) -> String {
+    match (server.proxy(), server.via()) {
+        (None, None) => "connected".to_owned(),
+        (Some(proxy), None) => format!("through the proxy {proxy}"),
+        (None, Some(via)) => format!("through `{via}`"),
+        (Some(proxy), Some(via)) => format!("through `{via}` and the proxy {proxy}"),
+    }
 }
 
 /// Whether the walk may go on.

@@ -26,15 +26,15 @@ pub fn ssh_options() -> SshOptions {
     options
 }
 
-pub(super) fn ssh(
+/// The adapters for SSH and for Kubernetes; clusters behind SSH hosts are reached through
+/// the connections of the first.
+pub(super) fn both(
     registry: &Registry,
     home: &Home,
     journal: Journal,
     options: SshOptions,
-) -> Arc<dyn Adapter> {
-    Arc::new(SshAdapter::new(registry, home, journal, options))
-}
-
-pub(super) fn kube(registry: &Registry) -> Arc<dyn Adapter> {
-    Arc::new(KubeAdapter::new(registry, KubeOptions::default()))
+) -> (Arc<dyn Adapter>, Arc<dyn Adapter>) {
+    let ssh = Arc::new(SshAdapter::new(registry, home, journal, options));
+    let kube = KubeAdapter::new(registry, KubeOptions::default()).behind(ssh.clone());
+    (ssh, Arc::new(kube))
 }

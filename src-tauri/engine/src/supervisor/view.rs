@@ -54,7 +54,7 @@ impl Supervisor {
         let round_trip = view.round_trip.filter(|_| current);
         TunnelFact {
             state,
-            path: route.map(|route| route.path.to_owned()),
+            path: route.map(|route| route.path.to_string()),
             endpoint: route.map(|route| route.endpoint.clone()),
             rtt_ms: round_trip.map(|(time, _)| millis(time)),
             measured: round_trip.map(|(_, at)| at),

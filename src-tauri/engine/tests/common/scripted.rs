@@ -210,7 +210,7 @@ impl AsyncWrite for Doomed {
 
 impl Session for ScriptedSession {
     fn route(&self) -> Route {
-        Route { path: "scripted", endpoint: "far side".to_owned() }
+        Route { path: "scripted".into(), endpoint: "far side".to_owned() }
     }
 
     fn connect(&self) -> BoxFuture<'_, Result<Connection, ConnectError>> {

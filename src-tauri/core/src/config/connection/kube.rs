@@ -47,6 +47,9 @@ const HABITS: &[(&str, &str)] = &[
     ("cluster", "context"),
     ("labels", "selector"),
     ("label_selector", "selector"),
+    ("bastion", "via"),
+    ("jump_host", "via"),
+    ("proxy_jump", "via"),
 ];
 
 pub(super) fn read(cx: &mut Cx<'_>, service: &mut Fields) -> Option<KubeTarget> {
@@ -60,8 +63,10 @@ pub(super) fn read(cx: &mut Cx<'_>, service: &mut Fields) -> Option<KubeTarget> 
         Read::Wrong => None,
     };
     let context = fields.text(cx, "context").ok();
+    let via = super::ssh::via(cx, &mut fields);
     fields.finish(cx, HABITS);
-    Some(KubeTarget { context, namespace: namespace?, resource: resource?, port: port?.0 })
+    let via = via?;
+    Some(KubeTarget { context, namespace: namespace?, resource: resource?, port: port?.0, via })
 }
 
 /// A port by number, or by name as Kubernetes allows it.

@@ -1,12 +1,13 @@
 //! Owns the connection of a service of technology ssh.
 
 use super::super::cx::{Cx, shown};
-use super::super::fields::{Fields, Read};
-use super::super::tree::Place;
-use super::super::{FileState, Rule, Secret, SshTarget};
+use super::super::fields::{Fields, Read, Value};
+use super::super::tree::{Node, Place};
+use super::super::{FileState, Rule, Secret, SshHost, SshTarget};
 use super::{REMOTE_PORT_HINT, connection};
 use std::net::Ipv6Addr;
 use std::path::{Path, PathBuf};
+use std::rc::Rc;
 
 const HABITS: &[(&str, &str)] = &[
     ("hostname", "host"),
@@ -25,6 +26,82 @@ pub(super) fn read(cx: &mut Cx<'_>, service: &mut Fields) -> Option<(SshTarget, 
     let port = service.port(cx, "remote_port");
     let remote_port = service.require(cx, "remote_port", port, REMOTE_PORT_HINT);
     let mut fields = connection(cx, service, "`connection: {host: …}`")?;
+    let host = host(cx, &mut fields);
+    let key_file = key_file(cx, &mut fields);
+    let remote_host = match fields.text(cx, "remote_host") {
+        Read::Is(host, place) => host_name(cx, "remote_host", &host, place),
+        Read::Absent => Some("localhost".to_owned()),
+        Read::Wrong => None,
+    };
+    let why = "is not passed on; ssh_config is read instead";
+    let hint = "Put `ProxyJump` and other options for this host into `~/.ssh/config`";
+    fields.ignored(cx, &["jump_host", "proxy_jump", "options", "ssh_options"], why, hint);
+    fields.finish(cx, HABITS);
+    let SshHost { host, user, port, password, .. } = host?;
+    let (key_file, key_place) = key_file.placed().unzip();
+    let target = SshTarget {
+        host,
+        user,
+        port,
+        key_file,
+        password,
+        remote_host: remote_host?,
+        remote_port: remote_port?.0,
+    };
+    Some((target, key_place))
+}
+
+/// The SSH host that `via` names: as text, `user@host:port`, or as a map with the keys that
+/// an SSH connection has. Outer none when it is wrong.
+#[allow(clippy::option_option, reason = "absent and wrong are two things")]
+pub(in super::super) fn via(cx: &mut Cx<'_>, fields: &mut Fields) -> Option<Option<SshHost>> {
+    match fields.value(cx, "via") {
+        Read::Absent => Some(None),
+        Read::Wrong => None,
+        Read::Is(Value::Text(text), place) => via_text(cx, &text.text, place).map(Some),
+        Read::Is(Value::Map(node), _) => via_map(cx, &node).map(Some),
+        Read::Is(other, place) => {
+            let wanted = "a host such as `me@bastion:22`, or a map with `host` in it";
+            super::super::values::wrong(cx, place, "via", wanted, other.kind())
+        }
+    }
+}
+
+fn via_text(cx: &mut Cx<'_>, text: &str, place: Place) -> Option<SshHost> {
+    let text = text.trim();
+    let (rest, port) = match text.rsplit_once(':') {
+        // More than one colon is an IPv6 address.
+        Some((rest, port)) if !rest.contains(':') || rest.ends_with(']') => {
+            match port.parse::<u16>() {
+                Ok(port) if port > 0 => (rest, Some(port)),
+                _ => {
+                    let message = format!("`{}` is not a port", shown(port));
+                    let hint = "Write `via: user@host:port`, or leave the port to ssh_config";
+                    cx.report(Rule::BadHost, place, message, hint);
+                    return None;
+                }
+            }
+        }
+        _ => (text, None),
+    };
+    let (user, host) = split_host(cx, rest, place)?;
+    Some(SshHost { host, user, port, key_file: None, password: None })
+}
+
+fn via_map(cx: &mut Cx<'_>, node: &Rc<Node>) -> Option<SshHost> {
+    let mut fields = Fields::open(cx, "`via`", node)?;
+    let (key_file, host) = (key_file(cx, &mut fields), host(cx, &mut fields));
+    fields.finish(cx, HABITS);
+    let (key_file, place) = key_file.placed().unzip();
+    let host = SshHost { key_file, ..host? };
+    if let (Some(path), Some(place)) = (&host.key_file, place) {
+        check_key(cx, path, place);
+    }
+    Some(host)
+}
+
+/// What every SSH connection says of its host; without the key file.
+fn host(cx: &mut Cx<'_>, fields: &mut Fields) -> Option<SshHost> {
     let host = fields.text(cx, "host");
     let host = fields.require(
         cx,
@@ -35,34 +112,23 @@ pub(super) fn read(cx: &mut Cx<'_>, service: &mut Fields) -> Option<(SshTarget, 
     let host = host.and_then(|(host, place)| split_host(cx, &host, place));
     let user = fields.text(cx, "user").then(|user, place| login(cx, "user", user, place));
     let port = fields.port(cx, "port");
-    let key_file = fields.text(cx, "key_file").then(|path, place| expand(cx, &path, place));
-    let password = fields.text(cx, "password").ok();
-    let remote_host = match fields.text(cx, "remote_host") {
-        Read::Is(host, place) => host_name(cx, "remote_host", &host, place),
-        Read::Absent => Some("localhost".to_owned()),
-        Read::Wrong => None,
-    };
-    let why = "is not passed on; ssh_config is read instead";
-    let hint = "Put `ProxyJump` and other options for this host into `~/.ssh/config`";
-    fields.ignored(cx, &["jump_host", "proxy_jump", "options", "ssh_options"], why, hint);
-    fields.finish(cx, HABITS);
+    let password = fields.text(cx, "password").ok().map(Secret::new);
     let (embedded, host) = host?;
-    let (key_file, key_place) = key_file.placed().unzip();
-    let target = SshTarget {
-        host,
-        user: user.ok().or(embedded),
-        port: port.ok(),
-        key_file,
-        password: password.map(Secret::new),
-        remote_host: remote_host?,
-        remote_port: remote_port?.0,
-    };
-    Some((target, key_place))
+    Some(SshHost { host, user: user.ok().or(embedded), port: port.ok(), key_file: None, password })
+}
+
+fn key_file(cx: &mut Cx<'_>, fields: &mut Fields) -> Read<PathBuf> {
+    fields.text(cx, "key_file").then(|path, place| expand(cx, &path, place))
 }
 
 /// Complains when the key file cannot be used.
 pub(in super::super) fn check_key_file(cx: &mut Cx<'_>, target: &SshTarget, place: Place) {
-    let Some(path) = &target.key_file else { return };
+    if let Some(path) = &target.key_file {
+        check_key(cx, path, place);
+    }
+}
+
+fn check_key(cx: &mut Cx<'_>, path: &Path, place: Place) {
     let name = shown(&path.display().to_string());
     match cx.env.file(path) {
         FileState::Readable => {}

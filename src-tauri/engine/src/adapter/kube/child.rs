@@ -7,25 +7,62 @@ use crate::registry::{LeaseKind, Registry};
 use std::io;
 use std::process::{Output, Stdio};
 use std::time::Duration;
-use tokio::io::AsyncReadExt;
+use tokio::io::{AsyncRead, AsyncReadExt};
 use tokio::process::{Child, Command};
+
+/// Bytes kept of what a helper prints; credentials are a hundred times smaller.
+const OUTPUT_LIMIT: usize = 1024 * 1024;
+
+/// How a helper ended.
+pub(super) enum Ran {
+    /// By itself.
+    Ended(Output),
+    /// Its time was over; what it had printed to standard error by then.
+    TimedOut(Vec<u8>),
+}
 
 /// Runs `command` and collects what it prints.
 ///
 /// # Errors
-/// `TimedOut` when it did not end within `limit`; else why it could not be started.
+/// Why it could not be started or read.
 pub(super) async fn run(
     command: Command,
     name: &str,
     registry: &Registry,
     limit: Duration,
-) -> io::Result<Output> {
+) -> io::Result<Ran> {
     let _lease = registry.lease(LeaseKind::Child, name, "kube");
-    let (child, mut group) = start(command, Stdio::piped())?;
-    let output = tokio::time::timeout(limit, child.wait_with_output()).await;
-    let output = output.map_err(|_| io::Error::from(io::ErrorKind::TimedOut))??;
-    group.0 = None;
-    Ok(output)
+    let (mut child, mut group) = start(command, Stdio::piped())?;
+    let (mut stdout, mut stderr) = (Vec::new(), Vec::new());
+    let printed = child.stdout.take().ok_or(io::ErrorKind::BrokenPipe)?;
+    let said = child.stderr.take().ok_or(io::ErrorKind::BrokenPipe)?;
+    let ended = async {
+        let all = tokio::try_join!(collect(printed, &mut stdout), collect(said, &mut stderr));
+        all?;
+        child.wait().await
+    };
+    match tokio::time::timeout(limit, ended).await {
+        Err(_) => Ok(Ran::TimedOut(stderr)),
+        Ok(status) => {
+            let status = status?;
+            group.0 = None;
+            Ok(Ran::Ended(Output { status, stdout, stderr }))
+        }
+    }
+}
+
+/// Reads to the end; beyond the limit, to nowhere.
+async fn collect(mut from: impl AsyncRead + Unpin, to: &mut Vec<u8>) -> io::Result<()> {
+    let mut part = [0; 4096];
+    loop {
+        match from.read(&mut part).await? {
+            0 => return Ok(()),
+            count => {
+                let room = OUTPUT_LIMIT.saturating_sub(to.len());
+                to.extend_from_slice(&part[..count.min(room)]);
+            }
+        }
+    }
 }
 
 /// Runs `command` until what it printed is `enough`, or it ends. Whatever it started

@@ -1,5 +1,6 @@
 //! Owns what an error of the Kubernetes client means, as a [`Fault`].
 
+use super::road::{ProxyError, ViaError};
 use kube::Error;
 use localport_core::kube::{Fault, Right, TlsFault};
 use std::error::Error as StdError;
@@ -64,6 +65,12 @@ pub(super) fn transport(error: &(dyn StdError + 'static)) -> Fault {
 }
 
 fn known(error: &(dyn StdError + 'static)) -> Option<Fault> {
+    if let Some(ProxyError { proxy, said }) = error.downcast_ref() {
+        return Some(Fault::Proxy { proxy: proxy.clone(), said: said.clone() });
+    }
+    if let Some(ViaError { via, problem }) = error.downcast_ref() {
+        return Some(Fault::Via { via: via.clone(), problem: Box::new(problem.clone()) });
+    }
     if let Some(tls) = error.downcast_ref::<rustls::Error>() {
         return Some(Fault::Tls(tls_fault(tls)));
     }

@@ -2,13 +2,14 @@
 //! credentials end, and the watches that its forwards share.
 
 use super::classify::{self, Doing};
-use super::client;
 use super::convert;
 use super::feed::Feed;
-use super::kubeconfig::{Kubeconfigs, Merged};
-use super::login;
+pub(super) use super::gate::Access;
+use super::gate::Gate;
+use super::kubeconfig::Kubeconfigs;
 use super::path::Endpoint;
 use super::pool::{Pool, Spares};
+use super::road::Via;
 use super::shell::Shell;
 use super::v4::Proofs;
 use super::ways::Ways;
@@ -20,29 +21,20 @@ use k8s_openapi::api::authorization::v1::{
 use k8s_openapi::api::core::v1 as api;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
 use kube::api::{Api, PostParams};
-use kube::config::{KubeConfigOptions, KubeconfigError};
 use kube::core::NamespaceResourceScope;
-use kube::{Client, Config, Error, Resource};
+use kube::{Client, Error, Resource};
 use localport_core::config::{KubeResource, KubeTarget};
-use localport_core::kube::{Fault, Place, Pod, Right, Selector, Service};
+use localport_core::kube::{Fault, Place, Pod, ProxyEnv, Right, Selector, Service};
 use serde::de::DeserializeOwned;
 use std::collections::HashMap;
 use std::fmt::Debug;
 use std::future::Future;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 use tokio::time::{Instant, timeout};
 
 /// Time one request may take; a server that takes longer counts as away.
 pub(super) const REQUEST_LIMIT: Duration = Duration::from_secs(10);
-
-/// A failed login or an unusable kubeconfig is not tried again sooner, so that fifty
-/// forwards of one context do not run its plugin fifty times.
-const FAILURE_KEPT: Duration = Duration::from_secs(2);
-
-/// Fresh credentials that are refused too are not replaced again sooner: a login
-/// plugin may open a browser.
-const RENEWAL_PAUSE: Duration = Duration::from_secs(30);
 
 /// Time a server has to answer a question whose answer does not matter: many round trips
 /// on any path, and part of the 10 s in which a dead one is noticed.
@@ -51,12 +43,6 @@ const ANSWER_LIMIT: Duration = Duration::from_secs(3);
 /// Such an answer is not asked for again sooner, however many want it.
 const ANSWER_KEPT: Duration = Duration::from_secs(1);
 
-/// Sessions that do not answer tell of it within this time of each other.
-const SAME_DOUBT: Duration = Duration::from_millis(500);
-
-/// Credentials are replaced so long before they end.
-const EXPIRY_MARGIN: Duration = Duration::from_secs(60);
-
 /// What all clusters of one adapter share.
 pub(super) struct Shared {
     pub(super) tasks: Tasks,
@@ -64,6 +50,17 @@ pub(super) struct Shared {
     pub(super) shell: Arc<Shell>,
     pub(super) plugin_limit: Duration,
     pub(super) watch_limit: Duration,
+    pub(super) proxies: Option<ProxyEnv>,
+}
+
+impl Shared {
+    /// The proxies that the environment names.
+    pub(super) async fn proxies(&self) -> ProxyEnv {
+        match &self.proxies {
+            Some(given) => given.clone(),
+            None => self.shell.proxies().await,
+        }
+    }
 }
 
 /// One context.
@@ -72,30 +69,12 @@ pub(super) struct Cluster {
     pub(super) shared: Arc<Shared>,
     pub(super) proofs: Arc<Proofs>,
     pub(super) spares: Spares,
-    pub(super) ways: Ways,
+    pub(super) ways: Arc<Ways>,
+    pub(super) gate: Arc<Gate>,
     pools: Mutex<HashMap<String, Weak<Pool>>>,
-    slot: tokio::sync::Mutex<Slot>,
-    server: Mutex<String>,
     feeds: Mutex<Feeds>,
     /// When the server was last asked for any answer, and whether one came.
     answered: tokio::sync::Mutex<Option<(Instant, bool)>>,
-}
-
-#[derive(Default)]
-struct Slot {
-    built: Option<Built>,
-    failed: Option<(Instant, Fault)>,
-    renewed: Option<Instant>,
-    /// When kept connections were last put aside.
-    doubted: Option<Instant>,
-    generation: u64,
-}
-
-struct Built {
-    client: Client,
-    config: Config,
-    merged: Arc<Merged>,
-    expires: Option<SystemTime>,
 }
 
 #[derive(Default)]
@@ -104,24 +83,18 @@ struct Feeds {
     services: HashMap<(String, Option<String>), Weak<Feed<Service>>>,
 }
 
-/// A client, and which of the cluster's clients it is.
-#[derive(Clone)]
-pub(super) struct Access {
-    pub(super) client: Client,
-    generation: u64,
-}
-
 impl Cluster {
-    pub(super) fn new(context: String, shared: Arc<Shared>) -> Self {
+    pub(super) fn new(context: String, via: Option<Via>, shared: Arc<Shared>) -> Self {
+        let ways = Arc::<Ways>::default();
+        let gate = Arc::new(Gate::new(context.clone(), via, shared.clone(), ways.clone()));
         Self {
             context,
             shared,
             proofs: Arc::default(),
             spares: Spares::default(),
-            ways: Ways::default(),
+            ways,
+            gate,
             pools: Mutex::default(),
-            slot: tokio::sync::Mutex::default(),
-            server: Mutex::default(),
             feeds: Mutex::default(),
             answered: tokio::sync::Mutex::default(),
         }
@@ -131,7 +104,7 @@ impl Cluster {
     pub(super) fn place(&self, target: &KubeTarget) -> Place {
         Place {
             context: self.context.clone(),
-            server: self.server.lock().unwrap_or_else(PoisonError::into_inner).clone(),
+            server: self.gate.server(),
             namespace: target.namespace.clone(),
             target: target.resource.to_string(),
         }
@@ -178,57 +151,39 @@ impl Cluster {
         answers
     }
 
-    /// The client, made when there is none, its kubeconfig changed or its credentials
-    /// are about to end.
+    /// The client; as in [`Gate::access`].
     pub(super) async fn access(&self) -> Result<Access, Fault> {
-        let merged = self.shared.kubeconfigs.read().await?;
-        let mut slot = self.slot.lock().await;
-        let fresh = slot.built.as_ref().is_some_and(|built| {
-            let ends = built.expires.is_some_and(|at| at < SystemTime::now() + EXPIRY_MARGIN);
-            Arc::ptr_eq(&built.merged, &merged) && !ends
-        });
-        if !fresh {
-            self.build(&mut slot, merged).await?;
-        }
-        slot.access()
+        self.gate.access().await
     }
 
     /// A client in the place of `refused`, whose credentials the server refuses.
     pub(super) async fn renew(&self, refused: &Access) -> Result<Access, Fault> {
-        let merged = self.shared.kubeconfigs.read().await?;
-        let mut slot = self.slot.lock().await;
-        if slot.generation == refused.generation {
-            if slot.renewed.is_some_and(|at| at.elapsed() < RENEWAL_PAUSE) {
-                return Err(Fault::Unauthorized);
-            }
-            slot.renewed = Some(Instant::now());
-            self.build(&mut slot, merged).await?;
-        }
-        slot.access()
+        self.gate.renew(refused).await
     }
 
     /// The machine slept or its network changed. Connections that are kept for later
     /// requests are likely dead and would hold the next request up until its deadline, so
     /// the next one makes its own; credentials stay. Watches are read anew.
-    pub(super) async fn doubt(&self) {
-        self.slot.lock().await.put_aside();
+    pub(super) fn doubt(&self) {
+        self.gate.put_aside();
         self.doubt_what_is_shared();
     }
 
     /// As [`Cluster::doubt`], for a session that did not answer; of many that tell the
     /// same, one counts.
     pub(super) fn forsake(&self) {
-        // A client that is being made has no old connections.
-        if let Ok(mut slot) = self.slot.try_lock() {
-            if slot.doubted.is_some_and(|at| at.elapsed() < SAME_DOUBT) {
-                return;
-            }
-            slot.put_aside();
+        if self.gate.put_aside_once() {
+            self.doubt_what_is_shared();
         }
-        self.doubt_what_is_shared();
     }
 
     fn doubt_what_is_shared(&self) {
+        self.look_anew();
+        self.suspect();
+    }
+
+    /// Has every watch read anew: what its client is made from has changed, or may have.
+    pub(super) fn look_anew(&self) {
         let feeds = self.feeds.lock().unwrap_or_else(PoisonError::into_inner);
         for feed in feeds.pods.values().filter_map(Weak::upgrade) {
             feed.doubt();
@@ -236,8 +191,6 @@ impl Cluster {
         for feed in feeds.services.values().filter_map(Weak::upgrade) {
             feed.doubt();
         }
-        drop(feeds);
-        self.suspect();
     }
 
     /// The tunnels to the pod of `endpoint`, shared with whoever uses them already.
@@ -392,84 +345,8 @@ impl Cluster {
         };
         Some(self.ask(&doing, ask).await.ok()?.status?.allowed)
     }
-
-    async fn build(&self, slot: &mut Slot, merged: Arc<Merged>) -> Result<(), Fault> {
-        if let Some((at, fault)) = &slot.failed
-            && at.elapsed() < FAILURE_KEPT
-        {
-            return Err(fault.clone());
-        }
-        match self.make(merged).await {
-            Ok(built) => {
-                slot.generation += 1;
-                slot.failed = None;
-                slot.built = Some(built);
-                Ok(())
-            }
-            Err(fault) => {
-                slot.failed = Some((Instant::now(), fault.clone()));
-                Err(fault)
-            }
-        }
-    }
-
-    async fn make(&self, merged: Arc<Merged>) -> Result<Built, Fault> {
-        let options = KubeConfigOptions {
-            context: Some(self.context.clone()),
-            ..KubeConfigOptions::default()
-        };
-        let mut config = Config::from_custom_kubeconfig(merged.config.clone(), &options)
-            .await
-            .map_err(|error| unusable(&error, &merged))?;
-        *self.server.lock().unwrap_or_else(PoisonError::into_inner) =
-            config.cluster_url.to_string().trim_end_matches('/').to_owned();
-        let mut expires = None;
-        if let Some(exec) = config.auth_info.exec.clone() {
-            let Shared { shell, tasks, plugin_limit, .. } = &*self.shared;
-            let credential = login::run(&exec, shell, tasks.registry(), *plugin_limit).await?;
-            expires = credential.expires;
-            credential.apply(&mut config.auth_info);
-        }
-        let client = client::build(config.clone()).map_err(|error| unbuildable(&error))?;
-        Ok(Built { client, config, merged, expires })
-    }
-}
-
-impl Slot {
-    /// Gives the next requests a client without connections.
-    fn put_aside(&mut self) {
-        self.doubted = Some(Instant::now());
-        let Some(built) = &mut self.built else { return };
-        match client::build(built.config.clone()) {
-            Ok(client) => built.client = client,
-            // It could be built before; the old connections end by their keepalive.
-            Err(error) => tracing::warn!(%error, "connections to the cluster are kept"),
-        }
-    }
-
-    fn access(&self) -> Result<Access, Fault> {
-        let built = self.built.as_ref().ok_or(Fault::Unauthorized)?;
-        Ok(Access { client: built.client.clone(), generation: self.generation })
-    }
 }
 
 async fn limited<T>(future: impl Future<Output = T>) -> Result<T, Fault> {
     timeout(REQUEST_LIMIT, future).await.map_err(|_| Fault::Timeout)
-}
-
-pub(super) fn unusable(error: &KubeconfigError, merged: &Merged) -> Fault {
-    match error {
-        KubeconfigError::LoadContext(_) => Fault::NoContext { known: merged.contexts() },
-        KubeconfigError::CurrentContextNotSet => {
-            Fault::NoCurrentContext { known: merged.contexts() }
-        }
-        other => Fault::ConfigUnreadable { path: merged.paths(), why: other.to_string() },
-    }
-}
-
-fn unbuildable(error: &Error) -> Fault {
-    match error {
-        Error::RustlsTls(tls) => Fault::Tls(localport_core::kube::TlsFault::Other(tls.to_string())),
-        other => Fault::Other { said: other.to_string() },
-    }
 }

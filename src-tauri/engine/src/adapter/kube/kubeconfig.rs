@@ -1,13 +1,21 @@
 //! Owns the kubeconfig: which files, merged how, and whether they changed.
 
 use super::shell::Shell;
-use kube::config::{Kubeconfig, KubeconfigError};
+use kube::Config;
+use kube::config::{AuthInfo, Cluster, Context, ExecAuthCluster, Kubeconfig, KubeconfigError};
 use localport_core::kube::Fault;
+use rustls::pki_types::CertificateDer;
+use rustls::pki_types::pem::PemObject;
+use serde_json::json;
+use sha2::{Digest as _, Sha256};
 use std::env;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::SystemTime;
 use tokio::sync::Mutex;
+
+/// What a file looks like; none where there is none.
+type Stamp = Option<(SystemTime, u64)>;
 
 /// The user's kubeconfig, read again when a file changed.
 pub(super) struct Kubeconfigs {
@@ -19,13 +27,115 @@ pub(super) struct Kubeconfigs {
 /// The merged files, and what they looked like when they were read.
 pub(super) struct Merged {
     pub(super) config: Kubeconfig,
-    stamp: Vec<(PathBuf, Option<(SystemTime, u64)>)>,
+    stamp: Vec<(PathBuf, Stamp)>,
+}
+
+/// What the files say about one context.
+pub(super) struct Entry {
+    pub(super) config: Config,
+    /// `proxy-url` of its cluster.
+    pub(super) proxy: Option<String>,
+}
+
+/// Tells whether what is said about a context is the same as before, the certificates
+/// that it names among it. Token files are not: they are read again as they are used.
+#[derive(Clone, PartialEq, Eq)]
+pub(super) struct Digest {
+    said: [u8; 32],
+    files: Vec<(PathBuf, Stamp)>,
+}
+
+impl Digest {
+    /// Whether the files that the context names look as they did.
+    pub(super) fn files_stand(&self) -> bool {
+        self.files.iter().all(|(path, seen)| stamp(path) == *seen)
+    }
 }
 
 impl Merged {
     /// The names of all contexts.
     pub(super) fn contexts(&self) -> Vec<String> {
         self.config.contexts.iter().map(|context| context.name.clone()).collect()
+    }
+
+    /// What is said about `context`.
+    ///
+    /// # Errors
+    /// [`Fault::NoContext`] or [`Fault::ConfigUnreadable`].
+    pub(super) fn entry(&self, context: &str) -> Result<Entry, Fault> {
+        let (about, cluster, mut auth) = self.parts(context).ok_or_else(|| self.lacks())?;
+        let cluster = cluster.ok_or_else(|| {
+            self.unusable(&format!("context `{context}` names a cluster that it does not hold"))
+        })?;
+        let url = cluster.server.clone().unwrap_or_default();
+        let url = url.parse().ok().filter(|url: &http::Uri| url.host().is_some());
+        let url = url.ok_or_else(|| {
+            self.unusable(&format!("the cluster of context `{context}` has no usable `server`"))
+        })?;
+        let known = ExecAuthCluster::try_from(cluster);
+        let known = known.map_err(|error| self.unusable(&first_line(&error)))?;
+        let mut config = Config::new(url);
+        // A busy server is shown at once; the supervisor's backoff does the waiting.
+        config.default_retry = false;
+        config.default_namespace = about.namespace.clone().unwrap_or_else(|| "default".to_owned());
+        config.root_cert = match &known.certificate_authority_data {
+            Some(pem) => Some(self.authorities(pem)?),
+            None => None,
+        };
+        config.accept_invalid_certs = cluster.insecure_skip_tls_verify.unwrap_or(false);
+        config.tls_server_name.clone_from(&cluster.tls_server_name);
+        if let Some(exec) = &mut auth.exec
+            && exec.provide_cluster_info
+        {
+            exec.cluster = Some(known);
+        }
+        config.auth_info = auth;
+        Ok(Entry { config, proxy: cluster.proxy_url.clone() })
+    }
+
+    /// Changes with what is said about `context`; none when there is no such context.
+    pub(super) fn digest(&self, context: &str) -> Option<Digest> {
+        let (about, cluster, auth) = self.parts(context)?;
+        // Through a value, whose keys have an order.
+        let said = json!([about, cluster, auth]).to_string();
+        let named = [
+            cluster.and_then(|cluster| cluster.certificate_authority.as_ref()),
+            auth.client_certificate.as_ref(),
+            auth.client_key.as_ref(),
+        ];
+        let files = named.into_iter().flatten().map(PathBuf::from);
+        Some(Digest {
+            said: Sha256::digest(said).into(),
+            files: files.map(|path| (path.clone(), stamp(&path))).collect(),
+        })
+    }
+
+    /// The fault of a context that is not there.
+    pub(super) fn lacks(&self) -> Fault {
+        Fault::NoContext { known: self.contexts() }
+    }
+
+    fn parts(&self, context: &str) -> Option<(&Context, Option<&Cluster>, AuthInfo)> {
+        let Kubeconfig { contexts, clusters, auth_infos, .. } = &self.config;
+        let about = contexts.iter().find(|named| named.name == context)?.context.as_ref()?;
+        let cluster = clusters.iter().find(|named| named.name == about.cluster);
+        // As kubectl, without credentials where the user is not there.
+        let user = about.user.as_ref();
+        let user = user.and_then(|user| auth_infos.iter().find(|named| named.name == *user));
+        let auth = user.and_then(|named| named.auth_info.clone()).unwrap_or_default();
+        Some((about, cluster.and_then(|named| named.cluster.as_ref()), auth))
+    }
+
+    fn authorities(&self, pem: &[u8]) -> Result<Vec<Vec<u8>>, Fault> {
+        let certificates: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(pem).collect();
+        match certificates {
+            Ok(found) if !found.is_empty() => Ok(found.iter().map(|der| der.to_vec()).collect()),
+            _ => Err(self.unusable("a `certificate-authority` in it holds no certificate in PEM")),
+        }
+    }
+
+    fn unusable(&self, why: &str) -> Fault {
+        Fault::ConfigUnreadable { path: self.paths(), why: why.to_owned() }
     }
 
     /// The files that exist, for people.
@@ -66,7 +176,8 @@ impl Kubeconfigs {
         current.ok_or_else(|| Fault::NoCurrentContext { known: merged.contexts() })
     }
 
-    async fn paths(&self) -> Vec<PathBuf> {
+    /// The files that are looked for.
+    pub(super) async fn paths(&self) -> Vec<PathBuf> {
         if let Some(given) = &self.given {
             return given.clone();
         }
@@ -86,12 +197,12 @@ impl Kubeconfigs {
     }
 }
 
-fn stamp(path: &Path) -> Option<(SystemTime, u64)> {
+fn stamp(path: &Path) -> Stamp {
     let meta = path.metadata().ok()?;
     Some((meta.modified().ok()?, meta.len()))
 }
 
-fn merge(stamp: Vec<(PathBuf, Option<(SystemTime, u64)>)>) -> Result<Merged, Fault> {
+fn merge(stamp: Vec<(PathBuf, Stamp)>) -> Result<Merged, Fault> {
     // As kubectl does, a listed file that does not exist is passed over.
     let mut merged: Option<Kubeconfig> = None;
     for (path, _) in stamp.iter().filter(|(_, seen)| seen.is_some()) {

@@ -3,18 +3,17 @@
 //! They run here and not inside the Kubernetes client, which would run each one three
 //! times per client, on the caller's thread, without a limit, with the bare PATH.
 
-use super::child;
+use super::child::{self, Ran};
 use super::shell::{self, Shell};
+use crate::explain::base64;
 use crate::registry::Registry;
-use k8s_openapi::ByteString;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use kube::config::{AuthInfo, ExecConfig, ExecInteractiveMode};
 use localport_core::config::Secret;
-use localport_core::kube::Fault;
+use localport_core::kube::{Fault, token_expiry};
 use serde::Deserialize;
 use serde_json::json;
 use std::ffi::OsString;
-use std::io;
 use std::process::Output;
 use std::time::{Duration, SystemTime};
 use tokio::process::Command;
@@ -64,12 +63,13 @@ pub(super) async fn run(
     command.args(exec.args.iter().flatten());
     environment(&mut command, exec, path);
     let name = format!("login plugin {plugin}");
-    let output =
-        child::run(command, &name, registry, limit).await.map_err(|error| match error.kind() {
-            io::ErrorKind::TimedOut => Fault::PluginSlow { plugin: plugin.clone(), limit },
-            _ => Fault::PluginFailed { plugin: plugin.clone(), said: error.to_string() },
-        })?;
-    read(&output).map_err(|said| Fault::PluginFailed { plugin, said })
+    match child::run(command, &name, registry, limit).await {
+        Ok(Ran::Ended(output)) => {
+            read(&output).map_err(|said| Fault::PluginFailed { plugin, said })
+        }
+        Ok(Ran::TimedOut(said)) => Err(Fault::PluginSlow { plugin, limit, said: last_line(&said) }),
+        Err(error) => Err(Fault::PluginFailed { plugin, said: error.to_string() }),
+    }
 }
 
 fn environment(command: &mut Command, exec: &ExecConfig, path: OsString) {
@@ -110,35 +110,37 @@ fn read(output: &Output) -> Result<Credential, String> {
     let answer: Answer = serde_json::from_slice(&output.stdout)
         .map_err(|_| "its answer is no ExecCredential in JSON".to_owned())?;
     let status = answer.status.ok_or("its answer has no `status`")?;
-    let credential = Credential {
-        token: status.token.map(Secret::new),
-        certificate: status.client_certificate_data.zip(status.client_key_data.map(Secret::new)),
-        expires: status.expiration_timestamp.and_then(|time| {
-            let seconds = u64::try_from(time.0.as_second()).ok()?;
-            Some(SystemTime::UNIX_EPOCH + Duration::from_secs(seconds))
-        }),
-    };
+    let certificate = status.client_certificate_data.zip(status.client_key_data.map(Secret::new));
+    let said = status.expiration_timestamp.and_then(|time| u64::try_from(time.0.as_second()).ok());
+    // Where the plugin does not say when they end, they do so themselves.
+    let expires = said
+        .map(Duration::from_secs)
+        .or_else(|| status.token.as_deref().and_then(token_expiry))
+        .map(|since| SystemTime::UNIX_EPOCH + since)
+        .or_else(|| certificate_end(&certificate.as_ref()?.0));
+    let credential = Credential { token: status.token.map(Secret::new), certificate, expires };
     if credential.token.is_none() && credential.certificate.is_none() {
         return Err("its answer has neither a token nor a certificate".to_owned());
     }
     Ok(credential)
 }
 
-/// The last line it printed to standard error, which is where tools say what is wrong.
 fn last_words(output: &Output) -> String {
-    let text = String::from_utf8_lossy(&output.stderr);
-    match text.lines().rev().map(str::trim).find(|line| !line.is_empty()) {
-        Some(line) => line.chars().take(300).collect(),
-        None => output.status.to_string(),
-    }
+    last_line(&output.stderr).unwrap_or_else(|| output.status.to_string())
 }
 
-fn base64(bytes: &[u8]) -> String {
-    // The API's own type for bytes writes itself as base64.
-    match serde_json::to_value(ByteString(bytes.to_vec())) {
-        Ok(serde_json::Value::String(text)) => text,
-        _ => String::new(),
-    }
+/// The last line it printed to standard error, which is where tools say what is wrong.
+fn last_line(printed: &[u8]) -> Option<String> {
+    let text = String::from_utf8_lossy(printed);
+    let line = text.lines().rev().map(str::trim).find(|line| !line.is_empty())?;
+    Some(line.chars().filter(|c| !c.is_control()).take(300).collect())
+}
+
+/// When the first certificate of a PEM text ends.
+fn certificate_end(pem: &str) -> Option<SystemTime> {
+    let (_, block) = x509_parser::pem::parse_x509_pem(pem.as_bytes()).ok()?;
+    let end = block.parse_x509().ok()?.validity().not_after.timestamp();
+    Some(SystemTime::UNIX_EPOCH + Duration::from_secs(u64::try_from(end).ok()?))
 }
 
 #[cfg(test)]

@@ -263,7 +263,12 @@ impl PodSession {
     }
 
     fn route_to(&self, endpoint: &Endpoint) -> Route {
-        Route { path: self.path.name(), endpoint: format!("pod {}", endpoint.pod) }
+        let way = self.path.name();
+        let path = match &self.sight.cluster.gate.via {
+            Some(via) => format!("{way} via {}", via.host.destination()).into(),
+            None => way.into(),
+        };
+        Route { path, endpoint: format!("pod {}", endpoint.pod) }
     }
 
     /// Connects to a pod whose UID is not among those to `avoid`.

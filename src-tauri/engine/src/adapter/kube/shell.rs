@@ -3,6 +3,7 @@
 
 use super::child;
 use crate::registry::Registry;
+use localport_core::kube::ProxyEnv;
 use std::env;
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
@@ -36,10 +37,23 @@ pub(super) struct Shell {
     answer: OnceCell<Answer>,
 }
 
+/// What the shell is asked for. `$name` is the one form that all shells share.
+const ASKED: [&str; 8] = [
+    "PATH",
+    "KUBECONFIG",
+    "HTTPS_PROXY",
+    "https_proxy",
+    "HTTP_PROXY",
+    "http_proxy",
+    "NO_PROXY",
+    "no_proxy",
+];
+
 #[derive(Default)]
 struct Answer {
     path: Option<String>,
     kubeconfig: Option<String>,
+    proxies: ProxyEnv,
 }
 
 impl Shell {
@@ -65,6 +79,15 @@ impl Shell {
         self.answer().await.kubeconfig.as_ref().map(OsString::from)
     }
 
+    /// The proxies that this process' own environment names, else the login shell's.
+    pub(super) async fn proxies(&self) -> ProxyEnv {
+        let own = proxies(|name| env::var(name).ok().filter(|value| !value.is_empty()));
+        if own != ProxyEnv::default() {
+            return own;
+        }
+        self.answer().await.proxies.clone()
+    }
+
     async fn answer(&self) -> &Answer {
         self.answer.get_or_init(|| self.ask()).await
     }
@@ -72,10 +95,11 @@ impl Shell {
     async fn ask(&self) -> Answer {
         let Some(shell) = self.shell() else { return Answer::default() };
         let mut command = Command::new(&shell);
-        let script = format!(r#"printf '{MARK}%s{MARK}%s{MARK}' "$PATH" "$KUBECONFIG""#);
+        let values: String = ASKED.iter().map(|name| format!(r#" "${name}""#)).collect();
+        let script = format!("printf '{MARK}{}'{values}", format!("%s{MARK}").repeat(ASKED.len()));
         command.args(["-lic", &script]).env("TERM", "dumb");
         // Not until its end: profiles start agents that keep the pipe open for ever.
-        let told = |printed: &str| printed.matches(MARK).count() >= 3;
+        let told = |printed: &str| printed.matches(MARK).count() > ASKED.len();
         let name = "login shell";
         let printed = child::read_until(command, name, &self.registry, SHELL_LIMIT, told).await;
         match printed {
@@ -137,9 +161,21 @@ fn has_terminal() -> bool {
 }
 
 fn read(printed: &str) -> Answer {
-    let mut parts = printed.split(MARK).skip(1);
-    let mut part = || parts.next().map(str::to_owned).filter(|part| !part.is_empty());
-    Answer { path: part(), kubeconfig: part() }
+    let values: Vec<&str> = printed.split(MARK).skip(1).collect();
+    let value = |name: &str| {
+        let at = ASKED.iter().position(|asked| *asked == name)?;
+        values.get(at).filter(|value| !value.is_empty()).map(|value| (*value).to_owned())
+    };
+    Answer { path: value("PATH"), kubeconfig: value("KUBECONFIG"), proxies: proxies(value) }
+}
+
+fn proxies(value: impl Fn(&str) -> Option<String>) -> ProxyEnv {
+    let either = |upper: &str, lower: &str| value(upper).or_else(|| value(lower));
+    ProxyEnv {
+        https: either("HTTPS_PROXY", "https_proxy"),
+        http: either("HTTP_PROXY", "http_proxy"),
+        except: either("NO_PROXY", "no_proxy"),
+    }
 }
 
 #[cfg(test)]
@@ -154,5 +190,9 @@ mod tests {
         let answer = read(&format!("{MARK}/bin{MARK}{MARK}"));
         assert_eq!((answer.path.as_deref(), answer.kubeconfig), (Some("/bin"), None));
         assert!(read("sh: illegal option").path.is_none());
+        let proxies = ["", "p:3128", "", "", "", "", "example.com", ""].join(MARK);
+        let answer = read(&format!("{MARK}/bin{MARK}{proxies}"));
+        assert_eq!(answer.proxies.https.as_deref(), Some("p:3128"));
+        assert_eq!((answer.proxies.http, answer.proxies.except.is_some()), (None, true));
     }
 }

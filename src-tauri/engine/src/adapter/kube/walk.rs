@@ -5,7 +5,9 @@
 
 use super::KubeAdapter;
 use super::classify::{self, Doing};
-use super::cluster::{Cluster, unusable};
+use super::cluster::Cluster;
+use super::kubeconfig::Entry;
+use super::road::Road;
 use crate::adapter::Upstream;
 use http::Uri;
 use k8s_openapi::api::authorization::v1::{
@@ -14,7 +16,6 @@ use k8s_openapi::api::authorization::v1::{
 use kube::Config;
 use kube::api::{Api, PostParams};
 use kube::client::ConfigExt;
-use kube::config::KubeConfigOptions;
 use localport_core::config::{KubeResource, KubeTarget};
 use localport_core::kube::{Fault, Right, TlsFault, problem};
 use localport_core::problem::{Code, Problem};
@@ -23,21 +24,19 @@ use rustls::pki_types::{CertificateDer, ServerName};
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
 use x509_parser::parse_x509_certificate;
 
 /// Time for one step of the network.
 const STEP_LIMIT: Duration = Duration::from_secs(5);
-/// Bytes of a proxy's answer that are read; its head is smaller.
-const PROXY_HEAD: usize = 8 * 1024;
 
 /// Where a context leads, before anything is asked.
 pub(crate) struct Server {
     cluster: Arc<Cluster>,
     target: KubeTarget,
     config: Config,
+    road: Road,
     /// The kubeconfig files, for people.
     pub(crate) files: String,
     /// The login plugin, with its arguments.
@@ -50,21 +49,16 @@ impl KubeAdapter {
         let cluster = self.cluster(target).await?;
         let made = async {
             let merged = cluster.shared.kubeconfigs.read().await?;
-            let options = KubeConfigOptions {
-                context: Some(cluster.context.clone()),
-                ..KubeConfigOptions::default()
-            };
-            let config = Config::from_custom_kubeconfig(merged.config.clone(), &options)
-                .await
-                .map_err(|error| unusable(&error, &merged))?;
-            Ok((config, merged.paths()))
+            let Entry { config, proxy } = merged.entry(&cluster.context)?;
+            let road = cluster.gate.road(&config, proxy.as_deref(), &merged).await?;
+            Ok((config, road, merged.paths()))
         };
-        let (config, files) =
+        let (config, road, files) =
             made.await.map_err(|fault: Fault| problem(&fault, &cluster.place(target)))?;
         let plugin = config.auth_info.exec.as_ref().map(|exec| {
             (exec.command.clone().unwrap_or_default(), exec.args.clone().unwrap_or_default())
         });
-        Ok(Server { cluster, target: target.clone(), config, files, plugin })
+        Ok(Server { cluster, target: target.clone(), config, road, files, plugin })
     }
 }
 
@@ -81,9 +75,12 @@ impl Server {
 
     /// The proxy on the way, without its password.
     pub(crate) fn proxy(&self) -> Option<String> {
-        let proxy = self.config.proxy_url.as_ref()?;
-        let (host, port) = place(proxy);
-        Some(format!("{}://{host}:{port}", proxy.scheme_str().unwrap_or("http")))
+        self.road.proxy.as_ref().map(ToString::to_string)
+    }
+
+    /// The SSH host on the way.
+    pub(crate) fn via(&self) -> Option<String> {
+        self.road.via.as_ref().map(|via| via.host.destination())
     }
 
     /// Whether the API server is spoken to in TLS.
@@ -93,8 +90,10 @@ impl Server {
 
     /// The addresses of the first thing on the way, and its name.
     pub(crate) async fn resolve(&self) -> Result<(String, Vec<SocketAddr>), Problem> {
-        let first = self.config.proxy_url.as_ref().unwrap_or(&self.config.cluster_url);
-        let (host, port) = place(first);
+        let (host, port) = match &self.road.proxy {
+            Some(proxy) => (proxy.host.clone(), proxy.port),
+            None => place(&self.config.cluster_url),
+        };
         let asked = timeout(STEP_LIMIT, tokio::net::lookup_host((host.clone(), port))).await;
         match asked {
             Ok(Ok(found)) => {
@@ -112,45 +111,47 @@ impl Server {
     fn nameless(&self, host: &str) -> Fault {
         match self.proxy() {
             None => Fault::Dns,
-            Some(_) => Fault::Unreachable { why: format!("its proxy `{host}` does not resolve") },
+            Some(proxy) => {
+                Fault::Proxy { proxy, said: format!("cannot be found: `{host}` does not resolve") }
+            }
         }
     }
 
-    /// A connection to the first of `addresses` that answers, through the proxy where
-    /// there is one.
+    /// A connection to the API server: to the first of `addresses` that answers, or over
+    /// the road that leads there.
     pub(crate) async fn connect(
         &self,
         addresses: &[SocketAddr],
     ) -> Result<Box<dyn Upstream>, Problem> {
-        let stream = crate::explain::reach(addresses, STEP_LIMIT).await;
-        let mut stream = stream.map_err(|error| {
-            let fault = classify::transport(&error);
-            self.problem(&match (self.proxy(), fault) {
-                (None, fault) => fault,
-                (Some(proxy), Fault::Refused) => {
-                    Fault::Unreachable { why: format!("its proxy `{proxy}` refuses connections") }
-                }
-                (Some(proxy), Fault::Timeout) => {
-                    Fault::Unreachable { why: format!("its proxy `{proxy}` does not answer") }
-                }
-                (Some(proxy), _) => {
-                    Fault::Unreachable { why: format!("its proxy `{proxy}`: {error}") }
-                }
-            })
-        })?;
-        if let Some(proxy) = self.config.proxy_url.as_ref().filter(|_| self.is_tls())
-            && matches!(proxy.scheme_str(), Some("http") | None)
-        {
-            let asked = timeout(STEP_LIMIT, pass(&mut stream, proxy, &self.config.cluster_url));
-            let why = match asked.await {
-                Ok(Ok(None)) => return Ok(Box::new(stream)),
-                Ok(Ok(Some(said))) => format!("its proxy says `{said}`"),
-                Ok(Err(error)) => format!("its proxy broke off: {error}"),
-                Err(_) => "its proxy does not answer".to_owned(),
+        if self.road.proxy.is_none() && self.road.via.is_none() {
+            let stream = crate::explain::reach(addresses, STEP_LIMIT).await;
+            return match stream {
+                Ok(stream) => Ok(Box::new(stream)),
+                Err(error) => Err(self.problem(&classify::transport(&error))),
             };
-            return Err(self.problem(&Fault::Unreachable { why }));
         }
-        Ok(Box::new(stream))
+        self.ready().await?;
+        let connector = self.road.connector(&self.config);
+        let connector = connector
+            .map_err(|error| self.problem(&Fault::Tls(TlsFault::Other(error.to_string()))))?;
+        match timeout(STEP_LIMIT, connector.open(&self.config.cluster_url)).await {
+            Ok(Ok(stream)) => Ok(stream),
+            Ok(Err(error)) => Err(self.problem(&classify::transport(&*error))),
+            Err(_) => Err(self.problem(&match self.proxy() {
+                Some(proxy) => Fault::Proxy { proxy, said: "does not answer".to_owned() },
+                None => Fault::Timeout,
+            })),
+        }
+    }
+
+    /// The connection to the SSH host on the way, if there is one.
+    async fn ready(&self) -> Result<(), Problem> {
+        let Some(via) = &self.road.via else { return Ok(()) };
+        let ready = via.dial.ready(&via.host).await;
+        ready.map_err(|problem| {
+            let via = via.host.destination();
+            self.problem(&Fault::Via { via, problem: Box::new(problem) })
+        })
     }
 
     /// The handshake with the API server over `stream`.
@@ -323,39 +324,8 @@ impl Server {
 fn place(uri: &Uri) -> (String, u16) {
     let port = match uri.scheme_str() {
         Some("https") => 443,
-        Some("socks5" | "socks5h") => 1080,
         _ => 80,
     };
     let host = uri.host().unwrap_or_default().trim_matches(['[', ']']).to_owned();
     (host, uri.port_u16().unwrap_or(port))
-}
-
-/// Asks an HTTP proxy for a way to `server`; what it says when it gives none.
-async fn pass(
-    stream: &mut tokio::net::TcpStream,
-    proxy: &Uri,
-    server: &Uri,
-) -> std::io::Result<Option<String>> {
-    let (host, port) = place(server);
-    let login = proxy.authority().and_then(|authority| {
-        let (login, _) = authority.as_str().rsplit_once('@')?;
-        Some(format!("Proxy-Authorization: Basic {}\r\n", crate::explain::base64(login.as_bytes())))
-    });
-    let ask = format!(
-        "CONNECT {host}:{port} HTTP/1.1\r\nHost: {host}:{port}\r\n{}\r\n",
-        login.unwrap_or_default()
-    );
-    stream.write_all(ask.as_bytes()).await?;
-    let mut head = Vec::new();
-    while !head.ends_with(b"\r\n\r\n") && head.len() < PROXY_HEAD {
-        match stream.read_u8().await {
-            Ok(byte) => head.push(byte),
-            Err(_) if !head.is_empty() => break,
-            Err(error) => return Err(error),
-        }
-    }
-    let first = String::from_utf8_lossy(&head);
-    let first = first.lines().next().unwrap_or_default().trim();
-    let agreed = first.split(' ').nth(1).is_some_and(|code| code.starts_with('2'));
-    Ok((!agreed).then(|| first.chars().take(120).collect()))
 }

@@ -4,6 +4,7 @@
 
 use localport_core::kube::{Verdict, Way, begin};
 use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 use tokio::sync::watch;
 use tokio::time::Instant;
 
@@ -18,6 +19,17 @@ pub(super) struct Ways {
 struct State {
     verdict: Option<Verdict>,
     version: Option<String>,
+    road: String,
+}
+
+impl State {
+    fn begin(&self, now: Duration) -> Way {
+        begin(self.verdict.as_ref(), self.version.as_deref(), &self.road, now)
+    }
+
+    fn knows(&self, way: Way) -> bool {
+        self.verdict.as_ref().is_some_and(|known| known.way == way && known.road == self.road)
+    }
 }
 
 impl Default for Ways {
@@ -30,29 +42,37 @@ impl Default for Ways {
 impl Ways {
     /// The way to begin with.
     pub(super) fn begin(&self) -> Way {
-        let state = self.state();
-        begin(state.verdict.as_ref(), state.version.as_deref(), self.start.elapsed())
+        self.state().begin(self.start.elapsed())
     }
 
     /// Whether `way` is known to work.
     pub(super) fn is_found(&self, way: Way) -> bool {
-        self.state().verdict.as_ref().is_some_and(|verdict| verdict.way == way)
+        self.state().knows(way)
     }
 
     /// `way` has just carried something.
     pub(super) fn found(&self, way: Way) {
         let mut state = self.state();
-        if state.verdict.as_ref().is_some_and(|verdict| verdict.way == way)
-            && begin(state.verdict.as_ref(), state.version.as_deref(), self.start.elapsed()) == way
-        {
+        if state.knows(way) && state.begin(self.start.elapsed()) == way {
             return;
         }
         let found = self.start.elapsed();
-        state.verdict = Some(Verdict { way, version: state.version.clone(), found });
+        let (version, road) = (state.version.clone(), state.road.clone());
+        state.verdict = Some(Verdict { way, version, road, found });
         drop(state);
         let changed = self.shown.send_if_modified(|shown| std::mem::replace(shown, way) != way);
         if changed {
             tracing::info!(way = way.as_str(), "the way into the cluster");
+        }
+    }
+
+    /// The server is reached over `road` from now on.
+    pub(super) fn note_road(&self, road: &str) {
+        let mut state = self.state();
+        if state.road != road {
+            road.clone_into(&mut state.road);
+            // It may be another server.
+            state.version = None;
         }
     }
 

@@ -1,6 +1,6 @@
 //! Owns what makes one SSH connection: its key and its command line. Pure.
 
-use localport_core::config::{Secret, SshTarget};
+use localport_core::config::{Secret, SshHost, SshTarget};
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
@@ -51,6 +51,13 @@ impl Destination {
             // A variable that is not set leaves an empty one.
             password: target.password.clone().filter(|it| !it.expose().is_empty()),
         }
+    }
+
+    /// That of a host on the way to something else.
+    pub(super) fn of_host(host: &SshHost) -> Self {
+        let SshHost { host, user, port, key_file, password } = host.clone();
+        let password = password.filter(|it| !it.expose().is_empty());
+        Self { host, user, port, key_file, password }
     }
 
     /// As people write it: `user@host:port`, without what is not given.

@@ -79,7 +79,7 @@ impl SshSession {
 impl Session for SshSession {
     fn route(&self) -> Route {
         let master = &self.share.master;
-        Route { path: master.carrier.path(), endpoint: master.words.clone() }
+        Route { path: master.carrier.path().into(), endpoint: master.words.clone() }
     }
 
     fn stands_on(&self) -> Vec<LeaseId> {

@@ -4,6 +4,8 @@
 
 #[path = "explain/cli.rs"]
 mod cli;
+#[path = "explain/history.rs"]
+mod history;
 #[path = "explain/kube.rs"]
 mod kube;
 #[path = "explain/ssh.rs"]

@@ -73,6 +73,9 @@ pub(crate) enum Command {
     /// Walk a forward's way step by step and say what fails, and what mends it; also when
     /// nothing runs.
     Explain(Explain),
+    /// Show how a forward stood: outages with cause and length, round trip and traffic;
+    /// also when nothing runs.
+    History(History),
     /// Show the log.
     Logs(Logs),
     /// Show everything that LocalPort holds: listeners, connections, sessions, children.
@@ -170,6 +173,15 @@ pub(crate) struct Explain {
     /// Let a login plugin open a browser.
     #[arg(long)]
     pub(crate) login: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct History {
+    /// Name of the forward.
+    pub(crate) name: String,
+    /// How far back: `30m`, `24h`; all that is kept when absent.
+    #[arg(long, value_name = "DURATION", value_parser = duration)]
+    pub(crate) since: Option<Duration>,
 }
 
 #[derive(Debug, Args)]

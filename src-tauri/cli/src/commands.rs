@@ -6,6 +6,7 @@ mod demo;
 mod drain;
 mod events;
 mod explain;
+mod history;
 mod import;
 mod live;
 mod logs;
@@ -57,6 +58,7 @@ pub(crate) async fn run(
         },
         Command::Events(events) => events::run(&home, &events, output).await,
         Command::Explain(explain) => explain::run(&home, files, &explain, output).await,
+        Command::History(history) => history::run(&home, &history, output).await,
         Command::Logs(logs) => logs::run(&home, &logs, output).await,
         Command::Resources => resources::run(&home, output).await,
         Command::Metrics => metrics::run(&home, output).await,

@@ -28,6 +28,7 @@ pub mod parts;
 pub mod problem;
 pub mod progress;
 pub mod receipt;
+pub mod record;
 pub mod regression;
 pub mod release;
 pub mod resource;

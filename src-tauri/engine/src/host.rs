@@ -7,6 +7,7 @@ mod adapters;
 pub mod configuration;
 mod error;
 mod lock;
+mod recorder;
 mod recovery;
 mod verdicts;
 
@@ -155,6 +156,7 @@ pub async fn start(options: HostOptions) -> Result<RunningHost, HostError> {
     logs::record(&engine, &tasks);
     verdicts::keep(&engine, home.verdicts(), &tasks);
     let store = Store::start(&home, &tasks);
+    recorder::keep(&engine, &store, &tasks);
     let (released, release) = watch::channel(None);
     let (open_window, windows) = mpsc::channel(1);
     let config = config_store::start(
@@ -220,6 +222,7 @@ impl RunningHost {
         let mut stopped = self.engine.stopped().await;
         self.control.close();
         self.config.finish().await;
+        self.store.rest().await;
         // While the lock is held: the files of the next host are not ours.
         stopped.checks = self.baseline.verify(&self.registry).await;
         stopped.faults = self.registry.faults();

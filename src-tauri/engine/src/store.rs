@@ -1,25 +1,31 @@
-//! Owns the history: what is kept of each shutdown in `localport.db`, for people and
-//! programs that ask later.
+//! Owns the history: what is kept in `localport.db` of each shutdown, and of how each
+//! forward stood, for people and programs that ask later.
 //!
 //! Receives the finished receipt and questions; emits the receipt with what its history
 //! says of it. One task does one thing after another with the file, off the runtime's
-//! threads. The file is opened for each use: uses are days apart, and a descriptor held
-//! between them would be one more that an end has to account for. Nothing waits for the
+//! threads. The file is opened for each use: a descriptor held between them would be one
+//! more that an end has to account for. Nothing waits for the
 //! history longer than it may: without it forwards start, carry and end the same.
 
 mod database;
 mod files;
+mod record;
 mod schema;
 
 pub use database::{Database, History, KEPT};
 pub use files::StoreError;
+pub use record::Batch;
 
 use crate::engine::HOST;
 use crate::home::Home;
 use crate::registry::Tasks;
 use localport_core::receipt::Receipt;
+use localport_core::record::Account;
 use localport_core::regression::{RECENT, slower};
+use localport_core::time::Timestamp;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::spawn_blocking;
@@ -35,11 +41,38 @@ const SETTLE: Duration = Duration::from_millis(300);
 pub(crate) struct Store {
     path: PathBuf,
     jobs: mpsc::Sender<Job>,
+    ledger: Arc<Ledger>,
+}
+
+/// What waits to be kept of forwards.
+#[derive(Default)]
+struct Ledger {
+    waiting: Mutex<Batch>,
+    /// The end has begun: what waits is kept along with the receipt, and not before.
+    resting: AtomicBool,
+    /// That it could not be kept was said already.
+    warned: AtomicBool,
+}
+
+impl Ledger {
+    fn waiting(&self) -> MutexGuard<'_, Batch> {
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 enum Job {
     Keep { forwards: u32, receipt: Box<Receipt>, reply: oneshot::Sender<Receipt> },
     Read { limit: u32, reply: oneshot::Sender<Result<History, StoreError>> },
+    Flush { reply: oneshot::Sender<()> },
+    Tell { ask: Question, reply: oneshot::Sender<Result<Account, StoreError>> },
+    Rest { reply: oneshot::Sender<()> },
+}
+
+/// What is asked of one forward.
+struct Question {
+    forward: String,
+    since: Timestamp,
+    now: Timestamp,
 }
 
 impl Store {
@@ -47,8 +80,54 @@ impl Store {
     pub(crate) fn start(home: &Home, tasks: &Tasks) -> Self {
         let (jobs, queue) = mpsc::channel(WAITING);
         let path = home.database();
-        tasks.spawn("history", own(path.clone(), queue));
-        Self { path, jobs }
+        let ledger = Arc::new(Ledger::default());
+        tasks.spawn("history", own(path.clone(), ledger.clone(), queue));
+        Self { path, jobs, ledger }
+    }
+
+    /// Keeps `batch` with the next flush, or with the receipt of the end.
+    pub(crate) fn note(&self, batch: Batch) {
+        self.ledger.waiting().add(batch);
+    }
+
+    /// Writes what was noted, and returns when that is done or has failed.
+    pub(crate) async fn flush(&self) {
+        let (reply, answer) = oneshot::channel();
+        if self.jobs.send(Job::Flush { reply }).await.is_ok() {
+            // Whoever looks after the file may end meanwhile.
+            let _ = answer.await;
+        }
+    }
+
+    /// The end has begun: from here on the file is closed until the receipt is kept.
+    /// Takes 300 ms at most.
+    pub(crate) async fn rest(&self) {
+        self.ledger.resting.store(true, Ordering::Release);
+        let (reply, answer) = oneshot::channel();
+        let rested = async {
+            self.jobs.send(Job::Rest { reply }).await.ok()?;
+            answer.await.ok()
+        };
+        // A disk that is slower than this is not waited for.
+        let _ = timeout(SETTLE, rested).await;
+    }
+
+    /// What is known of `forward` between `since` and `now`.
+    ///
+    /// # Errors
+    /// When the file cannot be read.
+    pub(crate) async fn account(
+        &self,
+        forward: &str,
+        since: Timestamp,
+        now: Timestamp,
+    ) -> Result<Account, StoreError> {
+        let (reply, answer) = oneshot::channel();
+        let ask = Question { forward: forward.to_owned(), since, now };
+        if self.jobs.send(Job::Tell { ask, reply }).await.is_err() {
+            return Err(StoreError::gone(&self.path));
+        }
+        answer.await.unwrap_or_else(|_| Err(StoreError::gone(&self.path)))
     }
 
     /// Compares the receipt of this engine's end with those before it, keeps it, and
@@ -82,19 +161,22 @@ impl Store {
 }
 
 /// Does one job after another until nobody can ask any more.
-async fn own(path: PathBuf, mut queue: mpsc::Receiver<Job>) {
+async fn own(path: PathBuf, ledger: Arc<Ledger>, mut queue: mpsc::Receiver<Job>) {
     let first = path.clone();
     // It has no result, and a panic in it is the runtime's to report.
     let _ = spawn_blocking(move || prepare(&first)).await;
     while let Some(job) = queue.recv().await {
-        let path = path.clone();
-        let _ = spawn_blocking(move || perform(&path, job)).await;
+        let (path, ledger) = (path.clone(), ledger.clone());
+        let _ = spawn_blocking(move || perform(&path, &ledger, job)).await;
     }
 }
 
 /// Makes the file what it should be, so that the end finds no surprise.
 fn prepare(path: &Path) {
-    let checked = Database::open(path).and_then(|database| database.check());
+    let checked = Database::open(path).and_then(|mut database| {
+        database.check()?;
+        database.resume()
+    });
     match checked {
         Ok(()) => {}
         Err(error) if error.is_damage() => match files::set_aside(path) {
@@ -108,12 +190,15 @@ fn prepare(path: &Path) {
     }
 }
 
-fn perform(path: &Path, job: Job) {
+fn perform(path: &Path, ledger: &Ledger, job: Job) {
     // Whoever asked may have stopped waiting.
     match job {
         Job::Keep { forwards, receipt, reply } => {
-            let (receipt, database) = keep(path, forwards, *receipt);
+            let (receipt, mut database) = keep(path, forwards, *receipt);
             let _ = reply.send(receipt);
+            if let Some(database) = &mut database {
+                write(database, ledger);
+            }
             // Kept is kept: what the close still does for the disk, the end need not wait for.
             drop(database);
         }
@@ -124,6 +209,58 @@ fn perform(path: &Path, job: Job) {
             });
             let _ = reply.send(read);
         }
+        Job::Flush { reply } => {
+            flush(path, ledger);
+            let _ = reply.send(());
+        }
+        Job::Tell { ask, reply } => {
+            flush(path, ledger);
+            let Question { forward, since, now } = ask;
+            let told = Database::read(path).and_then(|database| match database {
+                Some(database) => database.account(&forward, since, now),
+                None => Ok(localport_core::record::account(&forward, &[], since, now)),
+            });
+            let _ = reply.send(told);
+        }
+        Job::Rest { reply } => {
+            let _ = reply.send(());
+        }
+    }
+}
+
+/// Writes what waits, unless the end has begun.
+fn flush(path: &Path, ledger: &Ledger) {
+    if ledger.resting.load(Ordering::Acquire) || *ledger.waiting() == Batch::default() {
+        return;
+    }
+    match Database::open(path) {
+        Ok(mut database) => write(&mut database, ledger),
+        Err(error) => unwritten(&error, ledger),
+    }
+}
+
+/// Writes what waits; what could not be written waits on.
+fn write(database: &mut Database, ledger: &Ledger) {
+    let batch = std::mem::take(&mut *ledger.waiting());
+    if batch == Batch::default() {
+        return;
+    }
+    match database.record(&batch) {
+        Ok(()) => ledger.warned.store(false, Ordering::Relaxed),
+        Err(error) => {
+            let mut waiting = ledger.waiting();
+            let newer = std::mem::replace(&mut *waiting, batch);
+            waiting.add(newer);
+            drop(waiting);
+            unwritten(&error, ledger);
+        }
+    }
+}
+
+/// Said once, until it could be written again.
+fn unwritten(error: &StoreError, ledger: &Ledger) {
+    if !ledger.warned.swap(true, Ordering::Relaxed) {
+        tracing::warn!("how forwards stood is not in the history: {error}");
     }
 }
 

@@ -277,6 +277,20 @@ fn snapshot() -> Value {
             ("target", maybe(text())), ("well", flag()), ("steps", list(reference("Walked"))),
             ("finding", maybe(reference("Finding"))),
         ]),
+        "Account": object(&[
+            ("name", text()), ("since", count()), ("now", count()),
+            ("standing", maybe(text())), ("up_ms", count()), ("down_ms", count()),
+            ("uptime", maybe(number())), ("outages", list(reference("Outage"))),
+            ("fine", list(reference("Sample"))), ("coarse", list(reference("Sample"))),
+        ]),
+        "Outage": object(&[
+            ("began", count()), ("ended", maybe(count())), ("end", maybe(text())),
+            ("length_ms", count()), ("cause", maybe(reference("Problem"))),
+        ]),
+        "Sample": object(&[
+            ("at", count()), ("measured", count()), ("rtt_ms", maybe(number())),
+            ("rtt_max_ms", maybe(number())), ("up", count()), ("down", count()),
+        ]),
         "Walked": object(&[
             ("step", text()), ("outcome", text()), ("took_ms", maybe(number())), ("said", text()),
         ]),

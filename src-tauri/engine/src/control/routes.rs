@@ -147,6 +147,15 @@ pub(super) const ROUTES: &[Route] = &[
         )
     },
     Route {
+        query: &[("since_s", "How many seconds back; all that is kept when absent.")],
+        ..get(
+            "/v1/history/{name}",
+            "Account",
+            handler!(diagnosis::history),
+            "How one forward stood: its outages with cause and length, the share of time in which it served, samples of round trip and traffic.",
+        )
+    },
+    Route {
         query: &[("login", "`true`: a login plugin may open a browser.")],
         ..get(
             "/v1/explain/{name}",

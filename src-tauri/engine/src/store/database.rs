@@ -20,7 +20,7 @@ const BUSY: Duration = Duration::from_millis(200);
 /// The open history.
 pub struct Database {
     path: PathBuf,
-    connection: Connection,
+    pub(super) connection: Connection,
 }
 
 /// What is read of it.
@@ -134,7 +134,7 @@ impl Database {
         read().map_err(|error| self.failed(error))
     }
 
-    fn failed(&self, error: rusqlite::Error) -> StoreError {
+    pub(super) fn failed(&self, error: rusqlite::Error) -> StoreError {
         StoreError::database(&self.path, error)
     }
 }
@@ -187,7 +187,7 @@ fn totals(connection: &Connection) -> rusqlite::Result<Totals> {
     Ok(sums.and_then(|sums| serde_json::from_str(&sums).ok()).unwrap_or_default())
 }
 
-fn json<T: Serialize>(value: &T) -> rusqlite::Result<String> {
+pub(super) fn json<T: Serialize>(value: &T) -> rusqlite::Result<String> {
     serde_json::to_string(value)
         .map_err(|error| rusqlite::Error::ToSqlConversionFailure(Box::new(error)))
 }

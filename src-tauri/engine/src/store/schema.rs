@@ -16,6 +16,30 @@ pub(super) const STEPS: &[&str] = &[
          only INTEGER PRIMARY KEY CHECK (only = 1),
          sums TEXT NOT NULL
      ) STRICT;",
+    // 2: how each forward stood and when that changed; samples of its round trip and its
+    // traffic, by grain in seconds; and when somebody last looked.
+    "CREATE TABLE marks (
+         id INTEGER PRIMARY KEY AUTOINCREMENT,
+         forward TEXT NOT NULL,
+         at INTEGER NOT NULL,
+         mark TEXT NOT NULL
+     ) STRICT;
+     CREATE INDEX marks_of_forward ON marks (forward, id);
+     CREATE TABLE samples (
+         forward TEXT NOT NULL,
+         grain INTEGER NOT NULL,
+         at INTEGER NOT NULL,
+         measured INTEGER NOT NULL,
+         rtt_sum REAL NOT NULL,
+         rtt_max REAL,
+         up INTEGER NOT NULL,
+         down INTEGER NOT NULL,
+         PRIMARY KEY (forward, grain, at)
+     ) STRICT, WITHOUT ROWID;
+     CREATE TABLE looked (
+         only INTEGER PRIMARY KEY CHECK (only = 1),
+         at INTEGER NOT NULL
+     ) STRICT;",
 ];
 
 /// The newest form.

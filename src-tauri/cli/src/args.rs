@@ -70,11 +70,9 @@ pub(crate) enum Command {
     Reload,
     /// Show what happened.
     Events(Events),
-    /// Walk a forward's way step by step and say what fails, and what mends it; also when
-    /// nothing runs.
+    /// Walk a forward's way step by step: what fails, and what mends it.
     Explain(Explain),
-    /// Show how a forward stood: outages with cause and length, round trip and traffic;
-    /// also when nothing runs.
+    /// Show how a forward stood: outages, round trip, traffic.
     History(History),
     /// Show the log.
     Logs(Logs),

@@ -151,7 +151,7 @@ fn g8_a_forward_is_drawn_on_lines_that_fit() {
     };
     account.fine = vec![sample(600_000, 10.0, 0), sample(10_000, 80.0, 3 << 20)];
     let said = lines(&account, |at| format!("@{}", at.0));
-    assert_eq!(said[0], "orders · up · up 98.66 % of 15 min since @0");
+    assert_eq!(said[0], "orders · up · up 98.66 % of 15 min since @99100000");
     assert_eq!(said[2], format!("  @{}   12.0 s  it broke at {}", now - 60_000, now - 60_000));
     let graph = said.iter().find(|line| line.starts_with("Round trip, last 15 min")).unwrap();
     assert!(

@@ -14,6 +14,7 @@ mod redis;
 pub(crate) mod scheduler;
 mod secure;
 mod tls;
+mod turns;
 mod words;
 
 use crate::adapter::Session;
@@ -22,6 +23,7 @@ use localport_core::health::Settings;
 use localport_core::problem::{Code, Problem};
 use secure::{Stream, secure};
 use std::pin::pin;
+use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::{Instant, timeout};
 use words::Blame;
@@ -47,6 +49,8 @@ pub(crate) struct Check {
     pub(crate) settings: Settings,
     /// Whether restart attempts are spared while the whole cluster or host is away.
     pub(crate) cluster_aware: bool,
+    /// The cluster or host that every look goes through.
+    place: Arc<str>,
     kind: HealthCheckKind,
     deadline: Duration,
     target: Target,
@@ -85,6 +89,7 @@ impl Check {
                 traffic_counts: check.kind == HealthCheckKind::Tcp,
             },
             cluster_aware: check.cluster_aware,
+            place: place(&spec.target).into(),
             deadline: check.timeout,
             kind: check.kind,
             target: spec.target.clone(),
@@ -174,12 +179,10 @@ impl Check {
     }
 
     fn silent(&self, patience: Duration) -> Problem {
-        let (code, place) = match &self.target {
-            Target::Ssh(ssh) => (Code::SshFrozen, ssh.destination()),
-            Target::Kube(kube) => {
-                let context = kube.context.as_deref().unwrap_or("the current context");
-                (Code::KubeUnreachable, context.to_owned())
-            }
+        let place = &self.place;
+        let code = match &self.target {
+            Target::Ssh(_) => Code::SshFrozen,
+            Target::Kube(_) => Code::KubeUnreachable,
         };
         let seconds = patience.as_secs();
         Problem::new(
@@ -220,6 +223,16 @@ async fn driven<T, E>(
         // The connection knows better why nothing came.
         (Err(_), Err(error)) => Err(failed(error)),
         (asked, _) => asked,
+    }
+}
+
+/// The cluster or host that a target is reached through, in words.
+fn place(target: &Target) -> String {
+    match target {
+        Target::Ssh(ssh) => ssh.destination(),
+        Target::Kube(kube) => {
+            kube.context.clone().unwrap_or_else(|| "the current context".to_owned())
+        }
     }
 }
 

@@ -7,10 +7,13 @@
 mod common;
 
 use common::{
-    DEADLINE, Far, Scripted, away, echo_server, engine, first, free_port, spec, stop, until,
+    DEADLINE, Far, Scripted, away, echo_server, engine, engine_of, first, free_port, spec, stop,
+    until,
 };
 use localport_core::command::{Command, Selector};
-use localport_core::config::{ForwardSpec, HealthCheck, HealthCheckKind};
+use localport_core::config::{
+    ForwardSpec, HealthCheck, HealthCheckKind, KubeResource, KubeTarget, PortRef, Target,
+};
 use localport_core::problem::{Code, Problem};
 use localport_core::shutdown::Reason;
 use localport_core::snapshot::{Forward, ForwardState, Snapshot, TargetState};
@@ -40,7 +43,14 @@ fn checked(name: &str, interval: Duration, down: u32, up: u32) -> ForwardSpec {
 
 /// Forwards with a four-minute interval.
 fn slow(count: usize) -> Vec<ForwardSpec> {
-    (0..count).map(|n| checked(&format!("f{n}"), Duration::from_secs(240), 3, 1)).collect()
+    let through = |n: usize, mut forward: ForwardSpec| {
+        if let Target::Ssh(ssh) = &mut forward.target {
+            ssh.host = format!("host-{}", n % 10);
+        }
+        forward
+    };
+    let slow = |n: usize| checked(&format!("f{n}"), Duration::from_secs(240), 3, 1);
+    (0..count).map(|n| through(n, slow(n))).collect()
 }
 
 /// Whether all forwards that there are to be, 20 or 100, are as `is` says.
@@ -265,5 +275,32 @@ async fn s5_a_thousand_forwards_wake_the_engine_seldom() {
     let probed = adapter.probed.load(Ordering::Relaxed) - probed;
     assert!(probed >= 990, "only {probed} looks");
     assert!(written <= 100, "{probed} looks wrote the snapshot {written} times");
+    stop(&engine).await;
+}
+
+/// S7.4: two hundred forwards through a host that answers nothing do not keep the one
+/// through another host from being proved.
+#[tokio::test(start_paused = true)]
+async fn s7_4_a_silent_host_keeps_no_other_from_its_proof() {
+    let adapter = Scripted::new(Far::Up(echo_server().await));
+    let silent = Scripted::new(Far::Silent);
+    let mut forwards: Vec<ForwardSpec> =
+        (0..200).map(|n| spec(&format!("silent-{n}"), free_port())).collect();
+    let cluster = KubeTarget {
+        context: Some("fine".to_owned()),
+        namespace: "shop".to_owned(),
+        resource: KubeResource::Service("orders".to_owned()),
+        port: PortRef::Number(5432),
+    };
+    forwards.push(ForwardSpec { target: Target::Kube(cluster), ..spec("fine", free_port()) });
+    let begun = Instant::now();
+    let engine = engine_of([&silent, &adapter], forwards, Duration::from_secs(8));
+    let is_proved = |forward: &Forward| forward.target_health.state == TargetState::Healthy;
+    until(&engine, "the one that answers is proved", |snapshot| {
+        snapshot.forwards.len() == 201 && snapshot.forwards.last().is_some_and(is_proved)
+    })
+    .await;
+    // A silent one is given up after ten seconds; nobody waited for that.
+    assert!(begun.elapsed() < Duration::from_secs(5), "{:?}", begun.elapsed());
     stop(&engine).await;
 }

@@ -31,3 +31,10 @@ pub fn shutdown() -> Result {
     bench.env("LOCALPORT_BIN", built("release", "localport")).env("LOCALPORT_BEFORE", before);
     step("shutdown", &mut bench)
 }
+
+/// What watching a thousand forwards costs.
+pub fn health() -> Result {
+    install(&[BUILD])?;
+    let words = ["bench", "--quiet", "-p", "localport-engine", "--bench", "probes"];
+    step("health of a thousand forwards", &mut cargo(&words))
+}

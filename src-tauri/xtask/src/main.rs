@@ -18,6 +18,7 @@ cargo xtask <task>
   test          set up this machine, and run every check and test
   bench ssh     measure our SSH forwards against plain `ssh -L`, side by side
   bench kube    measure our Kubernetes forwards against kubectl, side by side
+  bench health  measure what watching a thousand forwards costs
   bench shutdown  measure how an end goes, beside LocalPort 0.3.7.3 from PyPI
   cross-check   type-check the Windows and macOS code on a Debian machine
   audit         compare the dependencies with the database of known vulnerabilities
@@ -34,6 +35,7 @@ fn main() -> ExitCode {
         ["test", rest @ ..] => test::run(rest),
         ["bench", "ssh"] => bench::ssh(),
         ["bench", "kube"] => bench::kube(),
+        ["bench", "health"] => bench::health(),
         ["bench", "shutdown"] => bench::shutdown(),
         ["cross-check"] => cross_check::run(),
         ["audit"] => test::audit(),

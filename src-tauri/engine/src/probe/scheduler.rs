@@ -4,6 +4,7 @@
 //! (a bounded number at once), emits each forward's health. Pausing or stopping ends
 //! every look under way at its next await, whatever its interval.
 
+use super::turns::{AT_ONCE, Turns};
 use super::{Check, Looked};
 use crate::client::Live;
 use crate::handle::Clock;
@@ -12,7 +13,7 @@ use futures_util::FutureExt;
 use localport_core::health::{Conditions, Health, Input};
 use localport_core::problem::Problem;
 use localport_core::time::Timestamp;
-use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -21,8 +22,6 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::AbortHandle;
 use tokio::time::{Instant, sleep_until};
 
-/// Looks under way at once; more would only queue at the hosts.
-const AT_ONCE: usize = 64;
 /// Orders that wait before a supervisor waits itself.
 const ORDERS: usize = 1024;
 /// Orders taken in one go.
@@ -106,8 +105,7 @@ impl Schedule {
             paused: false,
             entries: HashMap::new(),
             queue: BTreeSet::new(),
-            ready: VecDeque::new(),
-            under_way: 0,
+            turns: Turns::default(),
             runs: 0,
             saved: BTreeMap::new(),
             found,
@@ -281,8 +279,7 @@ struct Table {
     paused: bool,
     entries: HashMap<u64, Entry>,
     queue: BTreeSet<(Timestamp, u64)>,
-    ready: VecDeque<(u64, u64)>,
-    under_way: usize,
+    turns: Turns,
     runs: u64,
     /// Taken up for forwards that have not joined yet.
     saved: BTreeMap<String, Health>,
@@ -448,7 +445,7 @@ impl Table {
             // One token for all, so that it takes one turn however many there are.
             self.looks.cancel();
             self.looks = self.tasks.child("probes");
-            self.ready.clear();
+            self.turns.forget();
         }
         let keys: Vec<u64> = self.entries.keys().copied().collect();
         for key in keys {
@@ -468,7 +465,7 @@ impl Table {
         entry.proved = None;
         if let Some(look) = entry.look.take() {
             look.abort();
-            self.under_way -= 1;
+            self.turns.ended(&entry.check.place);
         }
     }
 
@@ -521,14 +518,13 @@ impl Table {
             }
             self.runs += 1;
             entry.run = Some(self.runs);
-            self.ready.push_back((key, self.runs));
+            self.turns.wait(key, self.runs, entry.check.place.clone());
         }
     }
 
     /// Begins the looks whose turn it is.
     fn begin(&mut self) {
-        while self.under_way < AT_ONCE {
-            let Some((key, run)) = self.ready.pop_front() else { return };
+        while let Some((key, run)) = self.turns.next() {
             if self.entries.get(&key).is_some_and(|entry| entry.run == Some(run)) {
                 self.look(key, run);
             }
@@ -569,7 +565,7 @@ impl Table {
             tell(&found, key, run, What::Done(looked)).await;
         });
         entry.look = Some(look.abort_handle());
-        self.under_way += 1;
+        self.turns.begun(entry.check.place.clone());
     }
 
     fn hear(&mut self, found: Found) {
@@ -587,7 +583,9 @@ impl Table {
             }
             What::Done(looked) => looked,
         };
-        self.under_way -= usize::from(entry.look.take().is_some());
+        if entry.look.take().is_some() {
+            self.turns.ended(&entry.check.place);
+        }
         entry.run = None;
         let stale = std::mem::take(&mut entry.suspect);
         entry.answered(!matches!(looked, Looked::Lost(_)));

@@ -291,6 +291,7 @@ async fn s7_4_a_silent_host_keeps_no_other_from_its_proof() {
         namespace: "shop".to_owned(),
         resource: KubeResource::Service("orders".to_owned()),
         port: PortRef::Number(5432),
+        via: None,
     };
     forwards.push(ForwardSpec { target: Target::Kube(cluster), ..spec("fine", free_port()) });
     let begun = Instant::now();

@@ -9,7 +9,6 @@ use crate::ending::Ending;
 use crate::surface::tauri::TauriSurface;
 use crate::surface::{Action, Surface};
 use localport_core::lifecycle::QuitSource;
-use localport_core::resource::LeaseKind;
 use localport_core::shutdown::Reason;
 use localport_engine::handle::EngineHandle;
 use localport_engine::host::RunningHost;
@@ -86,18 +85,14 @@ impl Shell {
         let surface = Arc::new(TauriSurface::new(app.clone(), say, desktop::tray_library()));
         app.manage(Bridge::new(engine.clone(), surface.clone(), tasks.child("window")));
 
-        let inhibitor = watch
-            .as_ref()
-            .is_some_and(Watch::inhibits)
-            .then(|| engine.claim(LeaseKind::Inhibitor, "sleep:shutdown"));
+        if let Some(watch) = &watch {
+            host.account_for(watch.holdings());
+        }
         let inputs = Inputs { actions, windows: host.take_open_window(), lifecycle: watch };
         let controller =
             Controller::new(engine.clone(), surface.clone(), ending.clone(), tasks.clone())
                 .with_reload(host.reload.clone());
-        tasks.spawn("controller", async move {
-            let _inhibitor = inhibitor;
-            controller.run(inputs).await;
-        });
+        tasks.spawn("controller", controller.run(inputs));
         tasks.spawn("first window", first_window(surface.clone(), opening));
         let (gate, ended) = (ending.clone(), engine.clone());
         desktop::when_display_is_lost(move || {

@@ -133,6 +133,9 @@ pub(crate) fn next_change(snapshot: &Snapshot, now: Timestamp) -> Option<Timesta
 fn summary(snapshot: &Snapshot, now: Timestamp) -> String {
     match snapshot.phase {
         Phase::Starting => "starting".to_owned(),
+        Phase::Running if snapshot.config.pending.is_some() => {
+            format!("{} · a newer configuration is not in force", snapshot.summary(now))
+        }
         Phase::Running => snapshot.summary(now),
         Phase::Asleep => "asleep".to_owned(),
         Phase::Draining => {
@@ -391,6 +394,20 @@ mod tests {
         after.forwards[0].tunnel.rtt_ms = Some(99.0);
         after.forwards[0].connections.open = 3;
         assert_eq!(menu(&before, NOW), menu(&after, NOW));
+    }
+
+    /// S4.3: that the newest configuration is not in force is said where one looks first.
+    #[test]
+    fn s4_3_a_configuration_that_waits_is_said() {
+        let mut snapshot = snapshot(vec![serving("a")]);
+        let before = menu(&snapshot, NOW).summary;
+        snapshot.config.pending = Some(localport_core::snapshot::Pending {
+            why: localport_core::snapshot::PendingWhy::Invalid,
+            sentence: "`a.yaml` has 1 error; what ran before goes on".to_owned(),
+            hint: "Correct it".to_owned(),
+        });
+        let words = format!("{before} · a newer configuration is not in force");
+        assert_eq!(menu(&snapshot, NOW).summary, words);
     }
 
     #[test]

@@ -90,6 +90,26 @@ fn s3_2_the_documents_say_who_cleans_what() {
         .collect();
     let kinds: Vec<&str> = LeaseKind::ALL.iter().map(|kind| kind.as_str()).collect();
     assert_eq!(rows, kinds);
+    let claimed = table.lines().filter(|line| line.starts_with("| ")).skip(1);
+    for (kind, line) in LeaseKind::ALL.iter().zip(claimed) {
+        let cell = line.split('|').nth(3).unwrap();
+        let rooms: Vec<&str> = cell.split('`').skip(1).step_by(2).collect();
+        assert!(!rooms.is_empty(), "nobody claims {kind:?}");
+        for room in rooms {
+            let claims = format!("LeaseKind::{kind:?}");
+            // This one passes on whatever it is told.
+            let claims = if room == "host/holdings" { "registry.lease(kind" } else { &claims };
+            assert!(text_of(room).contains(claims), "`{room}` does not claim {kind:?}");
+        }
+    }
+}
+
+/// The text of a room, which is the engine's unless it names its crate.
+fn text_of(room: &str) -> String {
+    let of = |name: &str, rest: &str| root().join(format!("src-tauri/{name}/src/{rest}.rs"));
+    let other = room.split_once('/').map(|(name, rest)| of(name, rest));
+    let file = other.filter(|file| file.exists()).unwrap_or_else(|| of("engine", room));
+    fs::read_to_string(&file).unwrap_or_else(|error| panic!("{}: {error}", file.display()))
 }
 
 fn visit(dir: &Path, look: &mut impl FnMut(&Path, &str)) {

@@ -8,3 +8,8 @@ mod disk;
 mod steps;
 #[path = "crash/switches.rs"]
 mod switches;
+#[allow(dead_code)]
+#[path = "chaos/transfer.rs"]
+mod transfer;
+#[path = "crash/transfers.rs"]
+mod transfers;

@@ -113,6 +113,14 @@ impl Parts {
         Self { off: off.into_iter().collect(), ..Self::default() }
     }
 
+    /// `name` was drained in an earlier life: a resume brings it back.
+    pub fn restore(&mut self, name: &str, now: Timestamp) {
+        let mut part = Part::begin(0, Duration::ZERO, now);
+        part.state = State::Ended { passed: vec![] };
+        self.off.remove(name);
+        self.parts.insert(name.to_owned(), part);
+    }
+
     /// Drains `names`; open connections get `within` to finish. What is being drained
     /// already gets no more time than it has.
     pub fn drain(&mut self, names: &[String], within: Duration, now: Timestamp) -> Begun {

@@ -48,3 +48,12 @@ kinds! {
     /// A wish that the system waits before it sleeps or goes down.
     Inhibitor = "inhibitor",
 }
+
+/// Something that is held outside the engine, for its account.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Holding {
+    /// What kind.
+    pub kind: LeaseKind,
+    /// Its human name.
+    pub name: String,
+}

@@ -3,7 +3,9 @@
 
 use crate::problem::Problem;
 use crate::shutdown::Stage;
-use crate::snapshot::{Bytes, Cause, Connections, Forward, ForwardDrain, Snapshot, Technology};
+use crate::snapshot::{
+    Bytes, Cause, Connections, Forward, ForwardDrain, Pending, Snapshot, Technology,
+};
 use crate::time::Timestamp;
 use serde::{Deserialize, Serialize};
 
@@ -20,6 +22,9 @@ pub struct Status {
     pub version: String,
     /// One sentence over all forwards.
     pub summary: String,
+    /// A newer configuration that is not in force.
+    #[serde(default)]
+    pub pending: Option<Pending>,
     /// The forwards, in the order of the configuration.
     pub forwards: Vec<ForwardStatus>,
     /// The Kubernetes contexts and SSH hosts in use.
@@ -133,6 +138,7 @@ impl Status {
             pid: snapshot.pid,
             version: snapshot.version.clone(),
             summary: snapshot.summary(now),
+            pending: snapshot.config.pending.clone(),
             forwards: snapshot.forwards.iter().map(|f| ForwardStatus::of(f, now)).collect(),
             contexts: snapshot.contexts.clone(),
         }

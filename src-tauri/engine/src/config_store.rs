@@ -331,3 +331,6 @@ fn report(plan: &Plan, config: &Config, pending: Option<Pending>, in_force: bool
         pending,
     }
 }
+
+#[cfg(test)]
+mod tests;

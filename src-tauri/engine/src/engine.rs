@@ -91,6 +91,9 @@ pub fn start(options: Options) -> EngineHandle {
     let (asks, asks_in) = mpsc::channel(64);
     let (rest, pulse) = Rest::new();
     let schedule = Schedule::start(tasks.child("probes"), clock.clone());
+    let fixed = Some(options.drain).filter(|it| *it != options.config.shutdown.complete_current);
+    let budgets = Budgets { complete_current: options.drain, ..options.config.shutdown };
+    let (new_budgets, in_force) = watch::channel(budgets);
     let shared = Arc::new(Shared {
         registry: options.registry.clone(),
         tasks: tasks.child("supervisors"),
@@ -99,11 +102,10 @@ pub fn start(options: Options) -> EngineHandle {
         changed: changed.clone(),
         schedule: schedule.clone(),
         searches: Semaphore::new(1),
-        drain: options.drain,
+        budgets: in_force.clone(),
         wish: wished,
         pulse,
     });
-    let budgets = Budgets { complete_current: options.drain, ..options.config.shutdown };
     let view = ConfigView::of(&options.config, &options.searched, clock.now());
     let mut board = Board::new(view, clock.clone());
     let snapshot = watch::Sender::new(Arc::new(board.snapshot(clock.now())));
@@ -115,7 +117,7 @@ pub fn start(options: Options) -> EngineHandle {
         watchers: Arc::new(watch::Sender::new(0)),
         asks,
         deadline: options.deadline.clone(),
-        limit: budgets.total(),
+        budgets: in_force,
         stopped: stopped_out,
         registry: options.registry.clone(),
         probes: schedule.control(),
@@ -137,7 +139,8 @@ pub fn start(options: Options) -> EngineHandle {
         end: End::new(budgets, wish, tasks.clone(), options.deadline.clone()),
         ahead: Ahead::new(options.memory),
         drains: Drains::default(),
-        drain: options.drain,
+        budgets: new_budgets,
+        fixed,
         rest,
         probes: schedule.control(),
         clock,
@@ -184,7 +187,10 @@ struct Engine {
     end: End,
     ahead: Ahead,
     drains: Drains,
-    drain: Duration,
+    /// For the next end, and for every stop and drain from now on.
+    budgets: watch::Sender<Budgets>,
+    /// What open connections get, when whoever started the host said so.
+    fixed: Option<Duration>,
     rest: Rest,
     probes: Control,
     clock: Clock,
@@ -224,7 +230,11 @@ impl Engine {
             let id = self.supervise(spec.clone());
             order.push(id);
             if !self.ahead.wanted(spec) {
-                self.drains.parts.switched_off(std::slice::from_ref(&spec.name));
+                if self.ahead.is_drained(&spec.name, spec.enabled) {
+                    self.drains.parts.restore(&spec.name, self.clock.now());
+                } else {
+                    self.drains.parts.switched_off(std::slice::from_ref(&spec.name));
+                }
             } else if let Some(entry) = self.board.entry(id) {
                 entry.tell(Order::Start);
             }

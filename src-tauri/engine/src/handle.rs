@@ -14,7 +14,7 @@ use localport_core::parts::PartReceipt;
 use localport_core::receipt::{Held, Receipt};
 use localport_core::release::Gone;
 use localport_core::resource::LeaseKind;
-use localport_core::shutdown::Reason;
+use localport_core::shutdown::{Budgets, Reason};
 use localport_core::snapshot::{ConfigView, Snapshot};
 use localport_core::time::Timestamp;
 use std::collections::{BTreeMap, VecDeque};
@@ -41,7 +41,7 @@ pub struct EngineHandle {
     pub(crate) probes: Control,
     pub(crate) clock: Clock,
     pub(crate) deadline: Deadline,
-    pub(crate) limit: Duration,
+    pub(crate) budgets: watch::Receiver<Budgets>,
 }
 
 /// What reaches the engine's loop.
@@ -214,14 +214,20 @@ impl EngineHandle {
     /// Begins the end: listeners close, open connections get their time, everything is
     /// released. Asking twice is asking once.
     pub fn quit(&self, reason: Reason) {
-        self.deadline.within(self.limit);
+        self.deadline.within(self.limit());
         self.ask(Ask::Quit(reason));
     }
 
     /// Begins the end, or shortens one that has begun: all is to be over `within` this time.
     pub fn quit_within(&self, reason: Reason, within: Duration) {
-        self.deadline.within(within.min(self.limit));
+        self.deadline.within(within.min(self.limit()));
         self.ask(Ask::QuitWithin(reason, within));
+    }
+
+    /// What an end that begins now may take, by the configuration in force.
+    #[must_use]
+    pub fn limit(&self) -> Duration {
+        self.budgets.borrow().total()
     }
 
     /// Hurries the end to its next stage: waiting for open connections becomes cutting

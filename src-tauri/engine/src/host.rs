@@ -6,6 +6,7 @@
 mod adapters;
 pub mod configuration;
 mod error;
+mod holdings;
 mod lock;
 mod recorder;
 mod recovery;

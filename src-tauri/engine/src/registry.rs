@@ -233,6 +233,14 @@ impl Registry {
         }
     }
 
+    /// Ends the task of this name; false when there is none.
+    #[cfg(test)]
+    pub(crate) fn abort(&self, task: &str) -> bool {
+        let Some(id) = self.find(LeaseKind::Task, task) else { return false };
+        let abort = self.shard(id).get(&id).and_then(|entry| entry.handle.abort.clone());
+        abort.inspect(tokio::task::AbortHandle::abort).is_some()
+    }
+
     fn is_held(&self, id: LeaseId) -> bool {
         self.shard(id).contains_key(&id)
     }

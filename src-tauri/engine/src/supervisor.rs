@@ -22,6 +22,7 @@ use localport_core::event::Kind;
 use localport_core::forward::{Conditions, Input, Output, State, step};
 use localport_core::health::{self, Verdict};
 use localport_core::problem::Problem;
+use localport_core::shutdown::Budgets;
 use localport_core::snapshot::Forward;
 use localport_core::time::Timestamp;
 use port::{Limit, Port};
@@ -29,7 +30,6 @@ pub(crate) use respec::{Respec, Vacated};
 use std::hash::{BuildHasher, Hasher, RandomState};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::Duration;
 use tokio::sync::{Notify, Semaphore, mpsc, oneshot, watch};
 use tokio::time::sleep_until;
 use tokio_util::sync::CancellationToken;
@@ -100,7 +100,7 @@ pub(crate) struct Shared {
     pub(crate) schedule: Schedule,
     /// One turn: searches for the owner of a busy port.
     pub(crate) searches: Semaphore,
-    pub(crate) drain: Duration,
+    pub(crate) budgets: watch::Receiver<Budgets>,
     pub(crate) wish: watch::Receiver<Wish>,
     pub(crate) pulse: watch::Receiver<Pulse>,
 }

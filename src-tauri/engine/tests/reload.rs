@@ -10,12 +10,12 @@ use common::{DEADLINE, Far, Scripted, echo, echo_server, engine, free_port, spec
 use localport_core::command::{Command, Refusal, Selector};
 use localport_core::config::{Config, ForwardSpec, Plan, SshTarget, Target};
 use localport_core::event::Kind;
-use localport_core::shutdown::Reason;
+use localport_core::shutdown::{Budgets, Reason};
 use localport_core::snapshot::{ConfigView, Forward, ForwardState, ListenerState, Phase, Snapshot};
 use localport_engine::handle::EngineHandle;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
@@ -343,6 +343,37 @@ async fn s4_3_nothing_is_applied_while_the_engine_ends() {
     assert_eq!(echo(port, b"as before").await.unwrap(), b"as before");
     drop(open);
     stop(&engine).await;
+}
+
+/// S4.3, S8.2: budgets are those of the configuration in force, for the next end as for
+/// the next stop; what whoever started the engine said stays.
+#[tokio::test]
+async fn s4_3_budgets_follow_the_configuration() {
+    let adapter = Scripted::new(Far::Up(echo_server().await));
+    let port = free_port();
+    let usual = Budgets::default();
+    let engine = engine(&adapter, vec![spec("orders", port)], usual.complete_current);
+    serving(&engine).await;
+    assert_eq!(engine.limit(), usual.total());
+    let shutdown = Budgets { complete_current: Duration::from_millis(200), ..usual };
+    let forwards = || vec![spec("orders", port)];
+    let new = Config { shutdown, ..config(forwards()) };
+    engine.apply(new, ConfigView::default()).await.unwrap();
+    assert_eq!(engine.limit(), shutdown.total());
+    let mut open = Open::through(port).await;
+    let begun = Instant::now();
+    engine.command(Command::Stop(Selector::All)).await.unwrap();
+    let cut = timeout(DEADLINE, open.0.read(&mut [0])).await.unwrap();
+    assert!(cut.is_err(), "it is cut: {cut:?}");
+    assert!(begun.elapsed() < usual.complete_current / 2, "{:?}", begun.elapsed());
+    stop(&engine).await;
+
+    let fixed = common::engine(&adapter, forwards(), Duration::from_secs(3));
+    let before = fixed.limit();
+    let new = Config { shutdown, ..config(forwards()) };
+    fixed.apply(new, ConfigView::default()).await.unwrap();
+    assert_eq!(fixed.limit(), before);
+    stop(&fixed).await;
 }
 
 /// Equal configurations move nothing and say nothing.

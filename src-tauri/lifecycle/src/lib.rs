@@ -9,6 +9,7 @@ mod console;
 #[cfg(unix)]
 mod disposition;
 mod done;
+mod holdings;
 #[cfg(target_os = "linux")]
 mod linux;
 #[cfg(target_os = "macos")]
@@ -25,10 +26,12 @@ use console as asked;
 use signals as asked;
 
 pub use done::Done;
+pub use holdings::Holdings;
 
 use localport_core::lifecycle::LifecycleEvent;
 use services::Services;
 use std::io;
+use tokio::sync::watch;
 
 /// Something that the system said, and how to tell it that LocalPort is done.
 #[derive(Debug)]
@@ -90,10 +93,11 @@ impl Watch {
         self.services.settled().await;
     }
 
-    /// Whether the system waits for LocalPort before it sleeps or goes down.
+    /// What the sources hold of the system, as it changes: names on a bus, and the lock
+    /// that makes the system wait for LocalPort before it sleeps or goes down.
     #[must_use]
-    pub fn inhibits(&self) -> bool {
-        self.services.inhibits()
+    pub fn holdings(&self) -> watch::Receiver<Holdings> {
+        self.services.holdings()
     }
 
     /// Ends the watch of a process that is about to exit: from here on a signal changes

@@ -3,13 +3,12 @@
 //! Dropping it ends the tasks, and with them every connection, lock and registration
 //! that they hold.
 
+use crate::holdings::{Holdings, List};
 use crate::{Host, Notice};
 use localport_core::lifecycle::LifecycleEvent;
 use std::future::pending;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
@@ -30,7 +29,7 @@ pub(crate) type Unsettled = mpsc::Sender<()>;
 pub(crate) struct Services {
     said: mpsc::Receiver<Notice>,
     unsettled: mpsc::Receiver<()>,
-    inhibits: Arc<AtomicBool>,
+    holdings: List,
     woke: Option<Instant>,
     #[cfg(windows)]
     _window: Option<crate::windows::window::Window>,
@@ -43,16 +42,16 @@ impl Services {
     pub(crate) fn start(host: Host) -> Self {
         let (say, said) = mpsc::channel(WAITING);
         let (busy, unsettled) = mpsc::channel(1);
-        let inhibits = Arc::<AtomicBool>::default();
+        let holdings = List::new();
         let mut tasks = JoinSet::new();
         tasks.spawn(crate::clock::watch(say.clone(), busy.clone()));
         #[cfg(target_os = "linux")]
         {
-            let lock = inhibits.clone();
-            tasks.spawn(crate::linux::logind::watch(say.clone(), busy.clone(), lock));
+            let list = || holdings.clone();
+            tasks.spawn(crate::linux::logind::watch(say.clone(), busy.clone(), list()));
             tasks.spawn(crate::linux::network::watch(say.clone(), busy.clone()));
             if host == Host::Desktop {
-                tasks.spawn(crate::linux::session::watch(say, busy));
+                tasks.spawn(crate::linux::session::watch(say, busy, list()));
             }
         }
         #[cfg(target_os = "macos")]
@@ -62,7 +61,7 @@ impl Services {
         Self {
             said,
             unsettled,
-            inhibits,
+            holdings,
             woke: None,
             #[cfg(windows)]
             _window: open_window(host, say),
@@ -78,8 +77,8 @@ impl Services {
         while self.unsettled.recv().await.is_some() {}
     }
 
-    pub(crate) fn inhibits(&self) -> bool {
-        self.inhibits.load(Ordering::Relaxed)
+    pub(crate) fn holdings(&self) -> watch::Receiver<Holdings> {
+        self.holdings.follow()
     }
 
     pub(crate) async fn next(&mut self) -> Notice {

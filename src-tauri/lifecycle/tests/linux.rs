@@ -8,7 +8,8 @@ mod bus;
 
 use bus::{Answer, Bus, DEADLINE, Double};
 use localport_core::lifecycle::{LifecycleEvent, SessionEnd};
-use localport_lifecycle::{Host, Notice, Watch};
+use localport_core::resource::LeaseKind;
+use localport_lifecycle::{Holdings, Host, Notice, Watch};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use std::os::fd::OwnedFd;
 use std::process::Command;
@@ -125,6 +126,34 @@ async fn d5_logind_waits_until_the_host_is_done() {
     assert!(!locks.is_held(4, DEADLINE), "the lock goes with the watch");
     drop(notice);
     assert!(!locks.is_held(3, DEADLINE));
+}
+
+/// S3.1: what the sources hold of the system is told, exactly as long as they hold it.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn s3_1_the_lock_and_the_name_on_the_bus_are_told() {
+    let bus = Bus::start().await;
+    buses(&bus.address, NOWHERE);
+    let locks = Locks::default();
+    let mut double = logind(&bus, &locks, Duration::from_secs(5)).await;
+    let mut watch = localport_lifecycle::watch(Host::Headless).unwrap();
+    let mut holdings = watch.holdings();
+    let mut held = async |kinds: &[LeaseKind]| {
+        let are = |held: &Holdings| held.values().map(|it| it.kind).eq(kinds.iter().copied());
+        let held = timeout(DEADLINE, holdings.wait_for(are)).await.expect("told").unwrap();
+        held.values().map(|it| it.name.clone()).collect::<Vec<_>>()
+    };
+    let (name, lock) = (LeaseKind::BusName, LeaseKind::Inhibitor);
+    double.called("Inhibit").await;
+    let names = held(&[name, lock]).await;
+    assert!(names[0].starts_with(":1.") && names[0].ends_with(" on the system bus"), "{names:?}");
+    double.prepare("PrepareForSleep", true).await;
+    let notice = next(&mut watch).await;
+    held(&[name, lock]).await;
+    drop(notice);
+    held(&[name]).await;
+    double.prepare("PrepareForSleep", false).await;
+    double.called("Inhibit").await;
+    held(&[name, lock]).await;
 }
 
 /// D5: a host that forgets holds the machine up no longer than the time it was given.

@@ -6,7 +6,7 @@ use localport_tests::ports::free_ports;
 use localport_tests::servers::echo_threads;
 use localport_tests::sshd::Sshd;
 use rustix::process::Signal;
-use serde_json::Value;
+use serde_json::{Value, json};
 use std::fs;
 use std::io::{Read, Write};
 use std::net::TcpStream;
@@ -323,6 +323,42 @@ fn s4_4_a_host_killed_while_it_applies_starts_with_what_the_file_says() {
         assert!(!numbers(&sandbox).is_empty());
         quit(&sandbox, host);
     }
+}
+
+/// S1.1, S4.3: the end may come at any instant of a reload: it is in order each time, no
+/// port stays open, and the next start has what the file says.
+#[test]
+fn s4_3_a_term_at_any_instant_of_a_reload_ends_in_order() {
+    let ports = free_ports(6);
+    let seed = std::env::var("LOCALPORT_CHAOS_SEED").ok().and_then(|seed| seed.parse().ok());
+    let mut state: u64 = seed.unwrap_or_else(|| u64::from(std::process::id()) | 1);
+    println!("LOCALPORT_CHAOS_SEED={state}");
+    let files = [
+        config(&[("a", ports[0]), ("b", ports[1]), ("c", ports[2])]),
+        // One goes, one takes the port of another, one moves, one is new.
+        config(&[("b", ports[0]), ("c", ports[3]), ("d", ports[4]), ("e", ports[5])]),
+    ];
+    let sandbox = Sandbox::with_config(&files[0]);
+    for round in 0..60 {
+        let (host, found) = sandbox.host_and_found();
+        assert_eq!(found, None, "round {round}: the end before was in order");
+        fs::write(sandbox.config(), &files[(round + 1) % 2]).unwrap();
+        host.signal(Signal::HUP);
+        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+        let instant = Duration::from_micros((state >> 33) % 8_000);
+        thread::sleep(instant); // The instant of the signal.
+        host.signal(Signal::TERM);
+        let said = host.end();
+        assert_eq!(said.code, Some(0), "round {round}, {instant:?}: {said:?}");
+        let receipt: Value = serde_json::from_str(said.out.lines().last().unwrap()).unwrap();
+        let receipt = &receipt["stopped"];
+        assert_eq!(receipt["forced"], json!([]), "{receipt:#}");
+        assert_eq!(receipt["faults"], json!([]), "{receipt:#}");
+        assert!(ports.iter().all(|port| !is_open(*port)), "round {round}, {instant:?}");
+    }
+    let host = sandbox.host();
+    until_named(&sandbox, &["a", "b", "c"]);
+    quit(&sandbox, host);
 }
 
 /// S4.3: many saves in a row end with the last one, and who connects is never refused.

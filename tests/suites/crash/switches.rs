@@ -25,10 +25,45 @@ fn wanted(sandbox: &Sandbox) -> (bool, bool) {
         let forwards = status["forwards"].as_array().unwrap();
         let forward = forwards.iter().find(|forward| forward["name"] == name).unwrap();
         let listens = forward["listener"]["state"] == "listening";
-        assert_eq!(forward["word"] != "off", listens, "{forward:#}");
+        let is_off = matches!(forward["word"].as_str(), Some("off" | "drained"));
+        assert_eq!(!is_off, listens, "{forward:#}");
         listens
     };
     (of("a"), of("b"))
+}
+
+/// S8.3, S8.4: a drain outlives a crash and an ordinary restart as a drain: a resume
+/// brings back what it took, and not what was stopped.
+#[test]
+fn s8_3_what_was_drained_stays_drained_until_it_is_resumed() {
+    let ports = free_ports(3);
+    let sandbox = Sandbox::with_config(&config(&ports, [true, true]));
+    let drained = || {
+        let status = sandbox.run(["status", "--json"]).json();
+        let forwards = status["forwards"].as_array().unwrap();
+        forwards.iter().map(|forward| !forward["drain"].is_null()).collect::<Vec<_>>()
+    };
+    let host = sandbox.host();
+    assert_eq!(sandbox.run(["drain", "a", "--wait"]).code, Some(0));
+    assert_eq!(sandbox.run(["stop", "b"]).code, Some(0));
+    host.signal(Signal::KILL);
+    host.end();
+    let host = sandbox.host();
+    assert_eq!((drained(), wanted(&sandbox).1), (vec![true, false], false), "over a crash");
+    assert_eq!(sandbox.run(["quit", "--wait"]).code, Some(0));
+    host.end();
+    let host = sandbox.host();
+    assert_eq!(drained(), [true, false], "over an ordinary restart");
+    let again = sandbox.run(["drain", "a", "--wait"]);
+    assert!(again.out.contains("drained already: a"), "{again:?}");
+    assert_eq!(sandbox.run(["resume", "--all"]).code, Some(0));
+    sandbox.until("`a` listens", |s| s["forwards"][0]["listener"]["state"] == "listening");
+    assert_eq!((drained(), wanted(&sandbox)), (vec![false, false], (true, false)));
+    host.signal(Signal::KILL);
+    host.end();
+    let host = sandbox.host();
+    assert_eq!((drained(), wanted(&sandbox)), (vec![false, false], (true, false)));
+    drop(host);
 }
 
 /// S6.5: a person's switch outlives a crash and an ordinary restart, until the same

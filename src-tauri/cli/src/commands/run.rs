@@ -13,7 +13,6 @@ use localport_core::config::Severity;
 use localport_core::config::reload::Who;
 use localport_core::lifecycle::{LifecycleEvent, QuitSource};
 use localport_core::progress::Progress;
-use localport_core::resource::LeaseKind;
 use localport_core::snapshot::{ConfigView, Forward, Phase, Snapshot};
 use localport_core::time::Timestamp;
 use localport_engine::deadline::Deadline;
@@ -151,7 +150,7 @@ async fn serve(
     output: &mut Output,
 ) -> Result<Exit, CommandError> {
     let (engine, reload) = (host.engine.clone(), host.reload.clone());
-    let _inhibitor = watch.inhibits().then(|| engine.claim(LeaseKind::Inhibitor, "sleep:shutdown"));
+    host.account_for(watch.holdings());
     let ending = host.wait();
     tokio::pin!(ending);
     // What the system waits for; let go of when everything is released.

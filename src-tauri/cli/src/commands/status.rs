@@ -74,6 +74,10 @@ fn show(status: &Status, output: &mut Output) -> std::io::Result<()> {
     }
     let Status { phase, summary, pid, uptime_s, .. } = status;
     output.line(format!("{summary} · {phase}, process {pid}, up {}", age(*uptime_s)))?;
+    if let Some(pending) = &status.pending {
+        output.line(paint(output.colour(), AnsiColor::Yellow, &pending.sentence))?;
+        output.line(format!("  hint: {}", pending.hint))?;
+    }
     if status.forwards.is_empty() {
         return output.line("`localport config path` shows where a configuration is looked for");
     }

@@ -214,7 +214,7 @@ pub(super) mod tests {
             (1..9u32).prop_map(|pid| Entry::HostBegan { host: host(pid) }),
             Just(Entry::HostReady),
             (name, any::<bool>(), any::<bool>()).prop_map(|(forward, on, enabled)| {
-                Entry::Switched { forward, switch: Switch { on, enabled } }
+                Entry::Switched { forward, switch: Switch { on, enabled, drained: false } }
             }),
             name.prop_map(|forward| Entry::SwitchForgotten { forward }),
             (name, path.clone(), prop::option::of(path.clone()), process.clone()).prop_map(

@@ -12,6 +12,14 @@ pub struct Switch {
     /// What the configuration said when the person switched; once it says something
     /// else, the configuration is the later word.
     pub enabled: bool,
+    /// Whether it is off because it was drained, so that a resume brings it back.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub drained: bool,
+}
+
+#[allow(clippy::trivially_copy_pass_by_ref, reason = "serde asks so")]
+fn is_false(value: &bool) -> bool {
+    !*value
 }
 
 /// The forwards that a person switched, by name. One that stands as its configuration
@@ -37,7 +45,29 @@ impl Switches {
         if on == enabled {
             return self.forget(forward);
         }
-        let switch = Switch { on, enabled };
+        self.put(forward, Switch { on, enabled, drained: false })
+    }
+
+    /// A person drains `forward`, which its configuration says is `enabled`: off until a
+    /// resume. The entry to write, if it was on.
+    pub fn drain(&mut self, forward: &str, enabled: bool) -> Option<Entry> {
+        let is_on = self.wanted(forward, enabled);
+        is_on.then(|| self.put(forward, Switch { on: false, enabled, drained: true })).flatten()
+    }
+
+    /// A person resumes `forward`. The entry to write, if it was drained.
+    pub fn resume(&mut self, forward: &str, enabled: bool) -> Option<Entry> {
+        self.is_drained(forward, enabled).then(|| self.switch(forward, true, enabled)).flatten()
+    }
+
+    /// Whether `forward`, which its configuration says is `enabled`, is off by a drain.
+    #[must_use]
+    pub fn is_drained(&self, forward: &str, enabled: bool) -> bool {
+        let switch = self.by_name.get(forward);
+        switch.is_some_and(|switch| switch.drained && switch.enabled == enabled)
+    }
+
+    fn put(&mut self, forward: &str, switch: Switch) -> Option<Entry> {
         let before = self.by_name.insert(forward.to_owned(), switch);
         (before != Some(switch)).then(|| Entry::Switched { forward: forward.to_owned(), switch })
     }
@@ -81,7 +111,7 @@ mod tests {
     use super::*;
 
     fn switched(on: bool, enabled: bool) -> Entry {
-        Entry::Switched { forward: "a".into(), switch: Switch { on, enabled } }
+        Entry::Switched { forward: "a".into(), switch: Switch { on, enabled, drained: false } }
     }
 
     /// S6.5: only what differs from the configuration is remembered; the same switch
@@ -101,6 +131,28 @@ mod tests {
         assert!(switches.wanted("a", false));
         assert_eq!(switches.switch("a", false, false), Some(forgotten));
         assert_eq!(switches, Switches::default());
+    }
+
+    /// S8.3: a drain is remembered as one until a resume, a start, a stop or the
+    /// configuration takes it away; what is off is not drained.
+    #[test]
+    fn s8_3_a_drain_is_remembered_until_something_later() {
+        let mut switches = Switches::default();
+        assert!(switches.drain("a", true).is_some());
+        assert_eq!(switches.drain("a", true), None, "drained already");
+        assert!(switches.is_drained("a", true) && !switches.wanted("a", true));
+        assert!(!switches.is_drained("a", false) && !switches.wanted("a", false));
+        assert!(switches.resume("a", true).is_some());
+        assert_eq!(switches, Switches::default());
+        assert_eq!(switches.resume("a", true), None, "nothing was drained");
+        assert_eq!(switches.drain("a", false), None, "off is not drained");
+        switches.drain("a", true);
+        assert_eq!(switches.switch("a", false, true), Some(switched(false, true)));
+        assert!(!switches.is_drained("a", true));
+        // On against the configuration, drained, and resumed.
+        switches.switch("b", true, false);
+        assert!(switches.drain("b", false).is_some() && !switches.wanted("b", false));
+        assert!(switches.resume("b", false).is_some() && switches.wanted("b", false));
     }
 
     /// S6.5: a configuration that says something new is the later word, also when it

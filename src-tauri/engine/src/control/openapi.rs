@@ -187,7 +187,8 @@ fn status() -> Value {
     json!({
         "Status": object(&[
             ("phase", text()), ("uptime_s", count()), ("pid", count()), ("version", text()),
-            ("summary", text()), ("forwards", list(reference("ForwardStatus"))),
+            ("summary", text()), ("pending", maybe(reference("Pending"))),
+            ("forwards", list(reference("ForwardStatus"))),
             ("contexts", list(reference("Context"))),
         ]),
         "ForwardStatus": object(&[

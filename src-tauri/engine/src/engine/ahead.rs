@@ -75,6 +75,11 @@ impl Ahead {
         self.memory.switches.wanted(name, enabled)
     }
 
+    /// Whether the forward `name`, which its configuration says is `enabled`, was drained.
+    pub(super) fn is_drained(&self, name: &str, enabled: bool) -> bool {
+        self.memory.switches.is_drained(name, enabled)
+    }
+
     /// `plan` is in force now: a switch goes with a forward that is renamed, and is
     /// forgotten when the file says the same.
     pub(super) fn configured(&mut self, plan: &Plan, config: &Config) {
@@ -82,8 +87,12 @@ impl Ahead {
         for Change { was, spec, .. } in plan.changed.iter().filter(|change| change.is_rename()) {
             let Some(enabled) = self.enabled.remove(was) else { continue };
             let on = self.memory.switches.wanted(was, enabled);
+            let drained = self.memory.switches.is_drained(was, enabled);
             entries.extend(self.memory.switches.switch(was, enabled, enabled));
-            if on != enabled {
+            if drained {
+                entries.extend(self.memory.switches.switch(&spec.name, true, enabled));
+                entries.extend(self.memory.switches.drain(&spec.name, enabled));
+            } else if on != enabled {
                 entries.extend(self.memory.switches.switch(&spec.name, on, enabled));
             }
         }
@@ -104,7 +113,7 @@ impl Ahead {
         let on = match command {
             Command::Start(_) | Command::Restart(_) => true,
             Command::Stop(_) => false,
-            // A drain is for a while: the next start runs what was on.
+            // These two come by [`Ahead::drained`] and [`Ahead::resumed`].
             Command::Drain(_)
             | Command::Resume(_)
             | Command::RetryNow(_)
@@ -112,9 +121,27 @@ impl Ahead {
             | Command::CancelQuit
             | Command::HurryQuit => return vec![],
         };
+        self.each(forwards, |switches, name, enabled| switches.switch(name, on, enabled))
+    }
+
+    /// What has to be written before `forwards` are drained.
+    pub(super) fn drained(&mut self, forwards: &[String]) -> Vec<Entry> {
+        self.each(forwards, Switches::drain)
+    }
+
+    /// What has to be written before what a drain took of `forwards` is resumed.
+    pub(super) fn resumed(&mut self, forwards: &[String]) -> Vec<Entry> {
+        self.each(forwards, Switches::resume)
+    }
+
+    fn each(
+        &mut self,
+        forwards: &[String],
+        change: impl Fn(&mut Switches, &str, bool) -> Option<Entry>,
+    ) -> Vec<Entry> {
         let Self { memory, enabled, .. } = self;
         let known = forwards.iter().filter_map(|name| Some((name, *enabled.get(name)?)));
-        known.filter_map(|(name, enabled)| memory.switches.switch(name, on, enabled)).collect()
+        known.filter_map(|(name, enabled)| change(&mut memory.switches, name, enabled)).collect()
     }
 
     /// Writes `entries` down; `step` comes out of [`Ahead::next`] when it may go on.

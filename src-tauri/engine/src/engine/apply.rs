@@ -98,8 +98,11 @@ impl Engine {
         let gone: Vec<String> =
             plan.removed.iter().chain(renamed.map(|change| &change.was)).cloned().collect();
         self.reconfigured(&gone, &switched(true), &switched(false));
+        for change in plan.changed.iter().filter(|change| change.is_rename()) {
+            self.still_drained(&change.spec.name, change.spec.enabled);
+        }
         if self.config.shutdown != ask.config.shutdown {
-            self.end.rebudget(ask.config.shutdown);
+            self.rebudget(ask.config.shutdown);
         }
         self.config = ask.config;
         self.stale.mark(Duration::ZERO);

@@ -66,11 +66,6 @@ impl End {
         }
     }
 
-    /// The next end goes by these.
-    pub(super) fn rebudget(&mut self, budgets: Budgets) {
-        self.budgets = budgets;
-    }
-
     pub(super) fn is_over(&self) -> bool {
         matches!(self.state, State::Ended { .. })
     }
@@ -134,6 +129,14 @@ impl End {
 }
 
 impl Engine {
+    /// The next end goes by these, its process' deadline too, and every stop and drain.
+    pub(super) fn rebudget(&mut self, new: Budgets) {
+        let complete_current = self.fixed.unwrap_or(new.complete_current);
+        let budgets = Budgets { complete_current, ..new };
+        self.end.budgets = budgets;
+        self.budgets.send_replace(budgets);
+    }
+
     pub(super) fn asked(&mut self, ask: Ask) {
         match ask {
             // Asking twice is asking once: only a person's hurry speeds an end up.
@@ -310,7 +313,9 @@ impl Engine {
         self.end.begun = None;
         self.registry.forget_release();
         self.probes.resume();
-        self.end.tell = Some(Wish::Run);
+        // Before the answer: who reads it finds the forwards told.
+        self.end.tell = None;
+        self.end.wish.send_replace(Wish::Run);
         self.announce(None, Kind::EndCancelled);
         self.enter(self.awake_or_asleep());
         if let Some(reply) = reply {

@@ -76,7 +76,13 @@ impl Engine {
     /// Takes a wish on; it is carried out in its turn, after every command before it.
     pub(super) fn ask_part(&mut self, wanted: Wanted) {
         match self.reserve(wanted.selector()) {
-            Ok(reserved) => self.ahead.after(vec![], Step::Part(wanted, reserved)),
+            Ok(reserved) => {
+                let entries = match &wanted {
+                    Wanted::Drain(..) | Wanted::Start(..) => self.ahead.drained(&reserved.forwards),
+                    Wanted::Resume(..) => self.ahead.resumed(&reserved.forwards),
+                };
+                self.ahead.after(entries, Step::Part(wanted, reserved));
+            }
             Err(refusal) => wanted.refuse(refusal),
         }
     }
@@ -97,7 +103,8 @@ impl Engine {
     }
 
     fn begin_drain(&mut self, drain: &Drain, reserved: Reserved) -> Begun {
-        let within = drain.within_ms.map_or(self.drain, Duration::from_millis);
+        let usual = self.budgets.borrow().complete_current;
+        let within = drain.within_ms.map_or(usual, Duration::from_millis);
         let begun = self.drains.parts.drain(&reserved.forwards, within, self.clock.now());
         let (waiting, over) = oneshot::channel();
         self.drains.waiting.insert(begun.number, waiting);
@@ -138,6 +145,13 @@ impl Engine {
         tell.extend(self.drains.parts.switched_on(on, now));
         self.drains.parts.switched_off(off);
         self.follow(tell);
+    }
+
+    /// Renamed while it was drained: it stays drained under its new name.
+    pub(super) fn still_drained(&mut self, name: &str, enabled: bool) {
+        if self.ahead.is_drained(name, enabled) {
+            self.drains.parts.restore(name, self.clock.now());
+        }
     }
 
     /// Passes what a forward shows to its drain; `number` is the last drain it obeyed.

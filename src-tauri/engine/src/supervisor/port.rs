@@ -223,7 +223,7 @@ impl Port {
         let drain = self.drains;
         let clients = self.clients.clone();
         let limit = draining.limit.subscribe();
-        let (wish, usual) = (shared.wish.clone(), shared.drain);
+        let (wish, usual) = (shared.wish.clone(), shared.budgets.borrow().complete_current);
         shared.tasks.spawn_to_end("drain", async move {
             if let Some(accepting) = accepting {
                 accepting.wait().await;

@@ -7,14 +7,15 @@
 use crate::Notice;
 use crate::clock;
 use crate::done::{Done, Hold, Kept};
+use crate::holdings::{Held, List};
 use crate::services::{Say, Unsettled};
 use futures_util::StreamExt;
 use localport_core::lifecycle::gap::Reading;
 use localport_core::lifecycle::{LifecycleEvent, SessionEnd};
+use localport_core::resource::LeaseKind;
 use std::future::pending;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 use tokio::time::{Instant, sleep_until};
 use zbus::message::Type;
@@ -23,6 +24,8 @@ use zbus::{Connection, MatchRule, MessageStream, OwnedVariant};
 const LOGIND: &str = "org.freedesktop.login1";
 const PATH: &str = "/org/freedesktop/login1";
 const MANAGER: &str = "org.freedesktop.login1.Manager";
+/// What logind is asked to wait with.
+const WHAT: &str = "sleep:shutdown";
 const BUS: &str = "org.freedesktop.DBus";
 
 /// What is left of logind's own limit for the lock to travel back to it.
@@ -33,18 +36,19 @@ const USUAL_LIMIT: Duration = Duration::from_secs(5);
 const WITHOUT_LOCK: Duration = Duration::from_millis(500);
 
 /// Says what logind says, as long as there is a system bus.
-pub(crate) async fn watch(say: Say, busy: Unsettled, inhibits: Arc<AtomicBool>) {
-    if let Err(error) = follow(&say, busy, inhibits).await {
+pub(crate) async fn watch(say: Say, busy: Unsettled, list: List) {
+    if let Err(error) = follow(&say, busy, list).await {
         tracing::info!("logind is not watched ({error}): the clocks tell a sleep when it is over");
     }
 }
 
-async fn follow(say: &Say, busy: Unsettled, inhibits: Arc<AtomicBool>) -> zbus::Result<()> {
+async fn follow(say: &Say, busy: Unsettled, list: List) -> zbus::Result<()> {
     let bus = Connection::system().await?;
+    let _name = list.hold_name(&bus, "system");
     let mut sleeps = signals(&bus, LOGIND, MANAGER, "PrepareForSleep", None).await?;
     let mut shutdowns = signals(&bus, LOGIND, MANAGER, "PrepareForShutdown", None).await?;
     let mut owners = signals(&bus, BUS, BUS, "NameOwnerChanged", Some(LOGIND)).await?;
-    let mut delay = Delay { bus, lock: None, given: None, missing: false, inhibits };
+    let mut delay = Delay { bus, lock: None, given: None, missing: false, list };
     delay.take().await;
     drop(busy);
     let mut before = clock::read();
@@ -96,18 +100,21 @@ fn woke(before: Reading) -> LifecycleEvent {
 /// The lock, and the one that was given away with a notice.
 struct Delay {
     bus: Connection,
-    lock: Option<OwnedFd>,
-    given: Option<(Instant, Arc<Kept<OwnedFd>>)>,
+    lock: Option<Lock>,
+    given: Option<(Instant, Arc<Kept<Lock>>)>,
     missing: bool,
-    inhibits: Arc<AtomicBool>,
+    list: List,
 }
+
+/// The descriptor that the system waits for, and its place in the list.
+type Lock = (OwnedFd, Held);
 
 impl Delay {
     /// Takes the lock, in the place of an earlier one.
     async fn take(&mut self) {
         match self.inhibit().await {
             Ok(lock) => {
-                self.lock = Some(lock);
+                self.lock = Some((lock, self.list.hold(LeaseKind::Inhibitor, WHAT)));
                 self.missing = false;
             }
             Err(error) if !self.missing => {
@@ -117,11 +124,10 @@ impl Delay {
             }
             Err(_) => self.lock = None,
         }
-        self.inhibits.store(self.lock.is_some(), Ordering::Relaxed);
     }
 
     async fn inhibit(&self) -> zbus::Result<OwnedFd> {
-        let wish = ("sleep:shutdown", "LocalPort", "Forwards go quiet in good order", "delay");
+        let wish = (WHAT, "LocalPort", "Forwards go quiet in good order", "delay");
         let reply =
             self.bus.call_method(Some(LOGIND), PATH, Some(MANAGER), "Inhibit", &wish).await?;
         Ok(reply.body().deserialize::<zbus::OwnedFd>()?.into())

@@ -4,6 +4,7 @@
 use super::logind::signals;
 use crate::Notice;
 use crate::done::{Done, Kept};
+use crate::holdings::List;
 use crate::services::{Say, Unsettled};
 use futures_util::StreamExt;
 use localport_core::lifecycle::{LifecycleEvent, SessionEnd};
@@ -25,14 +26,15 @@ const WITHIN: Duration = Duration::from_secs(4);
 const AT_ONCE: Duration = Duration::from_secs(1);
 
 /// Takes part in the session, if it has a manager.
-pub(crate) async fn watch(say: Say, busy: Unsettled) {
-    if let Err(error) = follow(&say, busy).await {
+pub(crate) async fn watch(say: Say, busy: Unsettled, list: List) {
+    if let Err(error) = follow(&say, busy, &list).await {
         tracing::info!("no session manager tells of a logout: {error}");
     }
 }
 
-async fn follow(say: &Say, busy: Unsettled) -> zbus::Result<()> {
+async fn follow(say: &Say, busy: Unsettled, list: &List) -> zbus::Result<()> {
     let bus = Connection::session().await?;
+    let _name = list.hold_name(&bus, "session");
     let owned =
         bus.call_method(Some(BUS), "/org/freedesktop/DBus", Some(BUS), "NameHasOwner", &MANAGER);
     // Asking a name without owner would start a service that nobody wanted.

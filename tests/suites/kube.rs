@@ -4,12 +4,20 @@
 mod rig;
 
 #[cfg(unix)]
+#[path = "kube/access.rs"]
+mod access;
+#[cfg(unix)]
+#[path = "kube/chain.rs"]
+mod chain;
+#[cfg(unix)]
 #[path = "kube/engine.rs"]
 mod engine;
 #[path = "kube/holes.rs"]
 mod holes;
 #[path = "kube/problems.rs"]
 mod problems;
+#[path = "kube/proxies.rs"]
+mod proxies;
 #[path = "kube/recovery.rs"]
 mod recovery;
 #[cfg(unix)]

@@ -50,6 +50,12 @@ pub const CONTEXT: &str = "double";
 /// The token in that kubeconfig.
 pub const TOKEN: &str = "double-token";
 
+/// A name that a good certificate holds besides the address; nothing resolves it.
+pub const NAME: &str = "api.cluster.test";
+
+/// The one name in the certificate of [`Tls::WrongName`].
+pub const ELSEWHERE: &str = "elsewhere.example";
+
 /// How a server shows itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Tls {
@@ -63,6 +69,9 @@ pub enum Tls {
     Expired,
     /// A certificate for another host.
     WrongName,
+    /// A good certificate, and clients are asked for one: `client.pem` and `client.key`
+    /// beside the kubeconfig.
+    Mutual,
 }
 
 /// A running double. Clones share it; it ends with the last one.
@@ -224,10 +233,21 @@ impl ApiServer {
     /// # Errors
     /// When the file cannot be written.
     pub fn write_kubeconfig(&self, user: &Value) -> io::Result<()> {
+        self.write_kubeconfig_with(&json!({}), user)
+    }
+
+    /// The same with other keys in the cluster's entry; null takes one away.
+    ///
+    /// # Errors
+    /// When the file cannot be written.
+    pub fn write_kubeconfig_with(&self, entry: &Value, user: &Value) -> io::Result<()> {
         let scheme = if self.inner.tls.is_some() { "https" } else { "http" };
         let mut cluster = json!({ "server": format!("{scheme}://{}", self.inner.address) });
         if self.inner.tls.is_some() {
             cluster["certificate-authority"] = json!(certs::authority(self.inner.dir.path()));
+        }
+        for (key, value) in entry.as_object().into_iter().flatten() {
+            cluster[key] = value.clone();
         }
         let config = json!({
             "apiVersion": "v1", "kind": "Config", "current-context": CONTEXT,

@@ -16,6 +16,7 @@ pub mod node;
 #[cfg(unix)]
 pub mod password_server;
 pub mod ports;
+pub mod proxy;
 pub mod servers;
 #[cfg(unix)]
 pub mod sshd;

@@ -409,12 +409,21 @@ mod plugins {
         script(&silent, "echo nothing");
         let hanging = dir.path().join("hanging");
         let pid = dir.path().join("pid");
-        script(&hanging, &format!("sleep 1000 & echo $! > {}; wait", pid.display()));
+        script(
+            &hanging,
+            &format!(
+                "echo 'open https://login' >&2; sleep 1000 & echo $! > {}; wait",
+                pid.display()
+            ),
+        );
         let table = [
             ("no-such-plugin".to_owned(), "`no-such-plugin` of this context was not found"),
             (failing.display().to_string(), "session expired, run: demo login"),
             (silent.display().to_string(), "no ExecCredential"),
-            (hanging.display().to_string(), "did not end within 1 s"),
+            (
+                hanging.display().to_string(),
+                "did not end within 1 s, and said last: open https://login",
+            ),
         ];
         for (command, words) in table {
             let limit = Duration::from_secs(1);

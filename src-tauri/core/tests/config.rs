@@ -26,3 +26,5 @@ mod properties;
 mod reload;
 #[path = "config/rules.rs"]
 mod rules;
+#[path = "config/via.rs"]
+mod via;

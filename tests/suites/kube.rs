@@ -3,6 +3,8 @@
 #[path = "kube/rig.rs"]
 mod rig;
 
+#[path = "kube/cluster.rs"]
+mod cluster;
 #[cfg(unix)]
 #[path = "kube/access.rs"]
 mod access;

@@ -35,6 +35,12 @@ impl Engine {
     /// Starts `forwards` over the real adapters.
     #[must_use]
     pub fn start(forwards: Vec<ForwardSpec>, ssh: SshOptions, kube: KubeOptions) -> Self {
+        Self::configured(Config { forwards, ..Config::default() }, ssh, kube)
+    }
+
+    /// Starts what `config` says over the real adapters.
+    #[must_use]
+    pub fn configured(config: Config, ssh: SshOptions, kube: KubeOptions) -> Self {
         let dir = tempfile::Builder::new().prefix("lp").tempdir().unwrap();
         let home = Home::under(dir.path(), dir.path().to_owned());
         home.create().unwrap();
@@ -42,7 +48,7 @@ impl Engine {
         let ssh = Arc::new(SshAdapter::new(&registry, &home, Journal::nowhere(), ssh));
         let kube = Arc::new(KubeAdapter::new(&registry, kube).behind(ssh.clone()));
         let handle = engine::start(Options {
-            config: Config { forwards, ..Config::default() },
+            config,
             searched: vec![],
             ssh,
             kube,

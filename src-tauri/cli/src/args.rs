@@ -84,6 +84,13 @@ pub(crate) enum Command {
     Config(Config),
     /// Print forwards written for other tools as a configuration.
     Import(Import),
+    /// Clusters and SSH hosts as a whole: whether they answer, nodes, warnings.
+    Cluster(Cluster),
+    /// Log in to a Kubernetes context, then connect what waits for it.
+    Login {
+        /// Name of the context.
+        context: String,
+    },
     /// SSH hosts.
     Ssh(Ssh),
     /// End the running LocalPort.
@@ -261,6 +268,26 @@ pub(crate) enum ImportFrom {
     Kftray {
         /// The file, `-` for the standard input.
         file: PathBuf,
+    },
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Cluster {
+    #[command(subcommand)]
+    pub(crate) command: ClusterCommand,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum ClusterCommand {
+    /// Show whether they answer, how long that takes, and what waits for them.
+    Status {
+        /// Only this context or SSH destination.
+        context: Option<String>,
+    },
+    /// Show what clusters warned of in the last hour, in the namespaces in use.
+    Events {
+        /// Only this context; all of them when absent.
+        context: Option<String>,
     },
 }
 

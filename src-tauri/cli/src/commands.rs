@@ -1,5 +1,6 @@
 //! Owns what each command does.
 
+mod cluster;
 mod config;
 mod config_history;
 mod demo;
@@ -63,6 +64,8 @@ pub(crate) async fn run(
         Command::Resources => resources::run(&home, output).await,
         Command::Metrics => metrics::run(&home, output).await,
         Command::Import(from) => import::run(&home, &files, from, output),
+        Command::Cluster(cluster) => cluster::run(&home, cluster.command, output).await,
+        Command::Login { context } => cluster::login(&home, &context, output).await,
         Command::Ssh(ssh) => ssh::run(&home, ssh.command, output).await,
         Command::Quit(quit) => quit::run(&home, &quit, output).await,
         Command::Shutdown(shutdown) => shutdown::run(&home, &shutdown.command, output),

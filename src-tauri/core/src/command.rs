@@ -32,6 +32,9 @@ pub enum Command {
     RetryNow(Selector),
     /// Accept the unknown host key that the forward's problem names.
     TrustHostKey(String),
+    /// Log in to this Kubernetes context, by its configured command or its login plugin,
+    /// and connect what waits for it.
+    Login(String),
     /// Switch forwards off for a while: listener closed, open connections get the time
     /// asked for, and a resume brings back exactly these.
     Drain(Drain),

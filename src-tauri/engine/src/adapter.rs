@@ -5,13 +5,15 @@
 //! master or client behind the adapter; that is the adapter's affair.
 
 pub mod kube;
+pub mod overlook;
 pub mod ssh;
 
 use crate::registry::{LeaseId, Tasks};
 use futures_util::future::BoxFuture;
 use localport_core::config::Target;
 use localport_core::event::Kind;
-use localport_core::problem::Problem;
+use localport_core::problem::{Code, Problem};
+use overlook::{Found, Look, Missed, Subject};
 use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::Duration;
@@ -45,6 +47,55 @@ pub trait Adapter: Send + Sync + 'static {
     /// asked to prove themselves right after.
     fn doubt(&self) -> BoxFuture<'_, ()> {
         Box::pin(std::future::ready(()))
+    }
+
+    /// Whether it can see places as a whole: [`Adapter::look`] and [`Adapter::follow`].
+    fn oversees(&self) -> bool {
+        false
+    }
+
+    /// Asks the place that `target` lies behind whether it answers, for at most `limit`.
+    fn look<'a>(
+        &'a self,
+        target: &'a Target,
+        limit: Duration,
+    ) -> BoxFuture<'a, Result<Look, Missed>> {
+        let _ = (target, limit);
+        Box::pin(std::future::pending())
+    }
+
+    /// Follows `subject` at the place that `target` lies behind and tells `found`, until it is dropped.
+    fn follow<'a>(
+        &'a self,
+        target: &'a Target,
+        subject: Subject,
+        found: mpsc::Sender<Found>,
+    ) -> BoxFuture<'a, ()> {
+        let _ = (target, subject, found);
+        Box::pin(std::future::pending())
+    }
+
+    /// A person logs in to the place that `target` lies behind, by `command` (program and arguments) or, if
+    /// that is empty, by the place's own login plugin, within `limit`. Gives a sentence
+    /// about how it went.
+    fn login<'a>(
+        &'a self,
+        target: &'a Target,
+        command: &'a [String],
+        limit: Duration,
+    ) -> BoxFuture<'a, Result<String, Problem>> {
+        let _ = (target, command, limit);
+        Box::pin(std::future::ready(Err(Problem::new(
+            Code::ConfigInvalid,
+            "nothing is known that logs in there",
+            "Log in the usual way, then `localport retry`",
+        ))))
+    }
+
+    /// A person asks for the place that `target` lies behind: what is not tried by itself, such as a login
+    /// plugin that waits for somebody, may be tried once more.
+    fn asked(&self, target: &Target) {
+        let _ = target;
     }
 
     /// Ends everything the adapter still holds (masters, clients, watches), politely

@@ -7,6 +7,7 @@
 mod answer;
 mod call;
 pub mod client;
+mod clusters;
 mod diagnosis;
 mod handlers;
 mod openapi;

@@ -7,6 +7,7 @@ mod ahead;
 mod apply;
 pub(crate) mod board;
 mod ending;
+mod oversee;
 pub(crate) mod parts;
 mod places;
 pub(crate) mod rest;
@@ -14,6 +15,7 @@ pub(crate) mod rest;
 use crate::adapter::Adapter;
 use crate::deadline::Deadline;
 use crate::handle::{Ask, Clock, EngineHandle, HISTORY, Request};
+use crate::monitor::{self, Monitor};
 use crate::probe::scheduler::{Control, Schedule};
 use crate::registry::{Registry, Tasks};
 use crate::relay::Counters;
@@ -30,6 +32,7 @@ use localport_core::event::{Event, Kind};
 use localport_core::receipt::Receipt;
 use localport_core::shutdown::{Budgets, Input};
 use localport_core::snapshot::{ConfigView, Phase, Snapshot};
+use oversee::Oversight;
 use parts::{Drains, Wanted};
 use rest::Rest;
 use std::collections::{BTreeMap, VecDeque};
@@ -94,6 +97,14 @@ pub fn start(options: Options) -> EngineHandle {
     let fixed = Some(options.drain).filter(|it| *it != options.config.shutdown.complete_current);
     let budgets = Budgets { complete_current: options.drain, ..options.config.shutdown };
     let (new_budgets, in_force) = watch::channel(budgets);
+    let monitor = Monitor::start(monitor::Options {
+        adapter: options.kube.clone(),
+        tasks: tasks.child("monitor"),
+        clock: clock.clone(),
+        wish: schedule.control().follow(),
+        pulse: pulse.clone(),
+        reports: reports.clone(),
+    });
     let shared = Arc::new(Shared {
         registry: options.registry.clone(),
         tasks: tasks.child("supervisors"),
@@ -121,6 +132,7 @@ pub fn start(options: Options) -> EngineHandle {
         stopped: stopped_out,
         registry: options.registry.clone(),
         probes: schedule.control(),
+        clusters: monitor.book(),
         clock: clock.clone(),
     };
     let mut engine = Engine {
@@ -143,6 +155,7 @@ pub fn start(options: Options) -> EngineHandle {
         fixed,
         rest,
         probes: schedule.control(),
+        oversight: Oversight::new(monitor),
         clock,
     };
     engine.begin_with(options.config);
@@ -193,6 +206,7 @@ struct Engine {
     fixed: Option<Duration>,
     rest: Rest,
     probes: Control,
+    oversight: Oversight,
     clock: Clock,
 }
 
@@ -330,6 +344,7 @@ impl Engine {
             Request::Apply(ask) => self.ahead.after(vec![], Step::Apply(ask)),
             Request::Config(view) => self.say(*view),
             Request::Command(Command::TrustHostKey(name), reply) => self.trust(&name, reply),
+            Request::Command(Command::Login(context), reply) => self.login(context, reply),
             Request::Command(command, reply) => {
                 self.obey(command, reply);
             }
@@ -364,6 +379,7 @@ impl Engine {
             Command::RetryNow(selector) => (selector, || Order::RetryNow),
             // All of these have their own way.
             Command::TrustHostKey(_)
+            | Command::Login(_)
             | Command::CancelQuit
             | Command::HurryQuit
             | Command::Drain(_)
@@ -404,6 +420,7 @@ impl Engine {
             Step::Obey { orders, done, reply } => {
                 if let Some((_, order)) = orders.first() {
                     self.switched(order, &done.forwards);
+                    self.permit(order, &done.forwards);
                 }
                 for (permit, order) in orders {
                     permit.send(order);
@@ -459,6 +476,7 @@ impl Engine {
                 }
                 Report::Awake => self.rise(),
                 Report::Quiet { id } => self.rest.quiet(id),
+                Report::Sight { context, sight } => self.seen(context, *sight),
                 Report::Event { id, kind } => {
                     let forward = self.board.name(id).map(str::to_owned);
                     self.announce(forward, kind);
@@ -502,6 +520,8 @@ impl Engine {
         }
         snapshot.ending = self.end.view(&snapshot, &self.registry);
         self.drains.mark(&mut snapshot);
+        self.oversee(&snapshot);
+        self.oversight.mark(&mut snapshot);
         self.snapshot.send_if_modified(|shown| {
             let same = Snapshot { at: shown.at, ..snapshot.clone() } == **shown;
             *shown = Arc::new(snapshot);

@@ -4,8 +4,10 @@
 
 use crate::deadline::Deadline;
 use crate::engine::parts::Begun;
+use crate::monitor::Book;
 use crate::probe::scheduler::Control;
 use crate::registry::{Lease, LeaseInfo, Registry};
+use localport_core::cluster::ClusterEvent;
 use localport_core::command::{Command, Done, Drain, Refusal};
 use localport_core::config::{Config, Plan};
 use localport_core::event::Event;
@@ -39,6 +41,7 @@ pub struct EngineHandle {
     pub(crate) stopped: watch::Receiver<Option<Receipt>>,
     pub(crate) registry: Registry,
     pub(crate) probes: Control,
+    pub(crate) clusters: Book,
     pub(crate) clock: Clock,
     pub(crate) deadline: Deadline,
     pub(crate) budgets: watch::Receiver<Budgets>,
@@ -308,6 +311,20 @@ impl EngineHandle {
     /// streaks go on, marked as cached until the first probe.
     pub async fn restore_health(&self, saved: BTreeMap<String, Health>) {
         self.probes.restore(saved).await;
+    }
+
+    /// What the cluster `context` warned of in the last hour, the last one first, with the
+    /// forwards that each is near.
+    #[must_use]
+    pub fn cluster_events(&self, context: &str) -> Vec<ClusterEvent> {
+        let snapshot = self.snapshot.borrow().clone();
+        let mut events = self.clusters.events(context, self.clock.now());
+        for event in &mut events {
+            let through = snapshot.forwards.iter().filter(|f| f.context == context);
+            let near = through.filter(|forward| event.is_near(forward));
+            event.forwards = near.map(|forward| forward.name.clone()).collect();
+        }
+        events
     }
 
     /// Everything the engine holds now.

@@ -15,6 +15,7 @@ pub mod host;
 pub mod journal;
 pub mod listener;
 pub mod logs;
+mod monitor;
 mod probe;
 pub mod process;
 pub mod registry;

@@ -17,6 +17,7 @@ use crate::probe::scheduler::{Joining, Lost, Schedule, Seat};
 use crate::registry::{Registry, Tasks};
 use crate::relay::{Buffers, Counters};
 use attempt::{Attempt, Mending};
+use localport_core::cluster::Sight;
 use localport_core::config::{ForwardSpec, RestartPolicy};
 use localport_core::event::Kind;
 use localport_core::forward::{Conditions, Input, Output, State, step};
@@ -87,6 +88,11 @@ pub(crate) enum Report {
     Awake,
     Quiet {
         id: ForwardId,
+    },
+    /// What the monitor sees of the cluster `context` now.
+    Sight {
+        context: String,
+        sight: Box<Sight>,
     },
 }
 

@@ -70,7 +70,7 @@ export type Code = "port-in-use" | "port-privileged" | "bind-address" | "out-of-
 /**
  * What is wanted of the engine.
  */
-export type Command = { "command": "start", "selector": Selector } | { "command": "stop", "selector": Selector } | { "command": "restart", "selector": Selector } | { "command": "retry_now", "selector": Selector } | { "command": "trust_host_key", "selector": string } | { "command": "drain", "selector": Drain } | { "command": "resume", "selector": Selector } | { "command": "cancel_quit" } | { "command": "hurry_quit" };
+export type Command = { "command": "start", "selector": Selector } | { "command": "stop", "selector": Selector } | { "command": "restart", "selector": Selector } | { "command": "retry_now", "selector": Selector } | { "command": "trust_host_key", "selector": string } | { "command": "login", "selector": string } | { "command": "drain", "selector": Drain } | { "command": "resume", "selector": Selector } | { "command": "cancel_quit" } | { "command": "hurry_quit" };
 
 /**
  * Where the configuration came from and what is wrong with it.

@@ -5,6 +5,7 @@ mod http;
 mod probe;
 
 pub(super) use self::http::without_login;
+pub(super) use self::probe::argv;
 
 use self::probe::ProbePart;
 use super::cx::Cx;

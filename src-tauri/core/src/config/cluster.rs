@@ -1,5 +1,6 @@
 //! Owns `cluster_health`, under `defaults` and under each of `cluster_contexts`.
 
+use super::checks::argv;
 use super::cx::Cx;
 use super::fields::{Fields, Read, Value};
 use super::scalars::switch;
@@ -22,6 +23,7 @@ pub(super) struct ClusterPart {
     retry_attempts: Option<u32>,
     failure_threshold: Option<u32>,
     commands: BTreeMap<String, bool>,
+    login_command: Option<Vec<String>>,
 }
 
 /// Reads one entry of `cluster_contexts`: its health, and the SSH host on the way to it.
@@ -32,10 +34,12 @@ pub(super) fn read_context(
 ) -> Option<(ClusterPart, Option<SshHost>)> {
     let mut fields = Fields::open(cx, &format!("context `{}`", super::cx::shown(name)), node)?;
     let part = fields.map(cx, "cluster_health").map(|part| ClusterPart::read(cx, part));
+    let mut part = part.unwrap_or_default();
+    part.login_command = argv(cx, &mut fields, "login_command");
     let via = super::connection::via(cx, &mut fields).flatten();
     let habits = ["enabled", "interval", "timeout", "commands"];
     fields.finish(cx, &habits.map(|key| (key, "cluster_health: {…}")));
-    Some((part.unwrap_or_default(), via))
+    Some((part, via))
 }
 
 impl ClusterPart {
@@ -47,6 +51,7 @@ impl ClusterPart {
             retry_attempts: fields.count(cx, "retry_attempts", 0..=10).ok(),
             failure_threshold: fields.count(cx, "failure_threshold", 1..=100).ok(),
             commands: BTreeMap::new(),
+            login_command: None,
         };
         if let Some(mut commands) = fields.map(cx, "commands") {
             for name in COMMANDS {
@@ -71,6 +76,7 @@ impl ClusterPart {
             retry_attempts: self.retry_attempts.or(below.retry_attempts),
             failure_threshold: self.failure_threshold.or(below.failure_threshold),
             commands,
+            login_command: self.login_command.or(below.login_command.clone()),
         }
     }
 
@@ -82,6 +88,7 @@ impl ClusterPart {
             retry_attempts: self.retry_attempts,
             failure_threshold: self.failure_threshold,
             commands: self.commands,
+            login_command: self.login_command.unwrap_or_default(),
         }
     }
 }

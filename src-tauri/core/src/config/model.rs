@@ -337,7 +337,8 @@ impl RestartPolicy {
     };
 }
 
-/// How a cluster is watched. Kept as written now; the cluster monitor acts on it.
+/// How a cluster is watched, as it is written; [`crate::cluster::Settings`] says what it
+/// amounts to.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct ClusterHealth {
     /// Whether to watch at all.
@@ -352,6 +353,9 @@ pub struct ClusterHealth {
     pub failure_threshold: Option<u32>,
     /// Single checks switched on or off by name.
     pub commands: BTreeMap<String, bool>,
+    /// `cluster_contexts.NAME.login_command`: program and arguments that log in to the
+    /// cluster; empty when nothing is given.
+    pub login_command: Vec<String>,
 }
 
 impl ForwardSpec {

@@ -25,10 +25,8 @@ impl Config {
             top.insert("defaults".to_owned(), health);
         }
         if !self.cluster_contexts.is_empty() {
-            let contexts = self
-                .cluster_contexts
-                .iter()
-                .map(|(name, health)| (escape(name), json!({ "cluster_health": cluster(health) })));
+            let contexts =
+                self.cluster_contexts.iter().map(|(name, health)| (escape(name), context(health)));
             top.insert("cluster_contexts".to_owned(), Value::Object(contexts.collect()));
         }
         top.extend(self.shutdown.show().map(|daemon| ("daemon".to_owned(), daemon)));
@@ -247,6 +245,14 @@ fn policy(policy: &RestartPolicy) -> Value {
         ("initial_delay", delay(policy.initial_delay, patient.initial_delay)),
         ("backoff_multiplier", Some(json!(policy.backoff_multiplier))),
         ("max_delay", delay(policy.max_delay, patient.max_delay)),
+    ])
+}
+
+fn context(health: &ClusterHealth) -> Value {
+    let login: Vec<Value> = health.login_command.iter().map(|word| text(word)).collect();
+    object([
+        ("cluster_health", Some(cluster(health))),
+        ("login_command", (!login.is_empty()).then_some(Value::Array(login))),
     ])
 }
 

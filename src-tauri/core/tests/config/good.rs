@@ -143,6 +143,7 @@ fn localport_1_0_loads_as_it_is() {
             ("node_status", true),
             ("events_on_failure", false),
         ]),
+        ..ClusterHealth::default()
     };
     let in_kind_a = ClusterHealth {
         interval: Some(90 * SECOND),

@@ -14,9 +14,11 @@ mod feed;
 mod gate;
 mod kubeconfig;
 mod login;
+mod overlook;
 mod path;
 mod pool;
 mod proxy;
+mod relogin;
 mod replay;
 mod road;
 mod session;
@@ -30,6 +32,7 @@ mod ways;
 pub use road::Dial;
 pub use shell::LoginShell;
 
+use super::overlook::{Found, Look, Missed, Subject};
 use super::{Adapter, Session, SessionScope};
 use crate::registry::{Registry, Tasks};
 use cluster::{Cluster, Shared};
@@ -45,7 +48,7 @@ use std::collections::HashMap;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
-use tokio::sync::watch;
+use tokio::sync::{mpsc, watch};
 
 /// How the adapter finds and treats clusters.
 #[derive(Clone, Debug)]
@@ -79,6 +82,9 @@ impl Default for Options {
 /// How long watches outlive a failed attempt or a mending: ample time for the
 /// supervisor to take the next step.
 const LINGER: Duration = Duration::from_secs(5);
+
+/// What the snapshot calls the context of a forward that names none.
+pub(crate) const CURRENT: &str = "current context";
 
 /// Makes aws-lc-rs the process's one TLS provider. To be called once, by `main`,
 /// before anything connects.
@@ -165,6 +171,11 @@ impl KubeAdapter {
             let follow = change::follow(self.shared.clone(), clusters, self.changed.clone());
             self.shared.tasks.spawn("look-out for the kubeconfig", follow);
         });
+    }
+
+    /// The cluster that `target` lies in.
+    async fn place(&self, target: &Target) -> Result<Arc<Cluster>, Problem> {
+        self.cluster(kube_target(target)?).await
     }
 
     async fn open_session(&self, target: &Target) -> Result<Arc<dyn Session>, Problem> {
@@ -303,6 +314,59 @@ impl Adapter for KubeAdapter {
             cluster.doubt();
         }
         Box::pin(std::future::ready(()))
+    }
+
+    fn oversees(&self) -> bool {
+        true
+    }
+
+    fn look<'a>(
+        &'a self,
+        target: &'a Target,
+        limit: Duration,
+    ) -> BoxFuture<'a, Result<Look, Missed>> {
+        Box::pin(async move {
+            let place = self.place(target).await;
+            let cluster = place.map_err(|problem| Missed { problem, login: None })?;
+            overlook::look(&cluster, limit).await
+        })
+    }
+
+    fn follow<'a>(
+        &'a self,
+        target: &'a Target,
+        subject: Subject,
+        found: mpsc::Sender<Found>,
+    ) -> BoxFuture<'a, ()> {
+        Box::pin(async move {
+            // A cluster that cannot be found is the look's to tell.
+            if let Ok(cluster) = self.place(target).await {
+                overlook::follow(&cluster, subject, found).await;
+            }
+        })
+    }
+
+    fn login<'a>(
+        &'a self,
+        target: &'a Target,
+        command: &'a [String],
+        limit: Duration,
+    ) -> BoxFuture<'a, Result<String, Problem>> {
+        Box::pin(async move {
+            let cluster = self.place(target).await?;
+            relogin::run(&cluster, command, limit).await
+        })
+    }
+
+    fn asked(&self, target: &Target) {
+        let Target::Kube(target) = target else { return };
+        let meant = |cluster: &Arc<Cluster>| {
+            // Which one is current may have changed: then any of them is meant.
+            target.context.as_ref().is_none_or(|context| cluster.context == *context)
+        };
+        for cluster in in_use(&self.clusters).into_iter().filter(meant) {
+            cluster.gate.permit();
+        }
     }
 
     fn shutdown(&self, budget: Duration) -> BoxFuture<'_, ()> {

@@ -90,7 +90,7 @@ fn parameters(route: &Route) -> Vec<Value> {
 /// that may be missing is null.
 fn schemas() -> Value {
     let mut schemas = Map::new();
-    for part in [answers(), status(), snapshot(), facts()] {
+    for part in [answers(), status(), snapshot(), facts(), places()] {
         if let Value::Object(part) = part {
             schemas.extend(part);
         }
@@ -198,7 +198,7 @@ fn status() -> Value {
             ("tunnel", reference("TunnelStatus")),
             ("target_health", reference("TargetStatus")),
             ("connections", reference("Connections")), ("bytes", reference("Bytes")),
-            ("problem", maybe(reference("Problem"))),
+            ("problem", maybe(reference("Problem"))), ("because", maybe(reference("Cause"))),
             ("drain", maybe(reference("DrainStatus"))), ("since_s", count()),
         ]),
         "DrainStatus": object(&[
@@ -252,7 +252,7 @@ fn snapshot() -> Value {
             ("listener", reference("ListenerFact")), ("tunnel", reference("TunnelFact")),
             ("target_health", reference("TargetFact")),
             ("connections", reference("Connections")), ("bytes", reference("Bytes")),
-            ("problem", maybe(reference("Problem"))),
+            ("problem", maybe(reference("Problem"))), ("because", maybe(reference("Cause"))),
         ]),
         "ForwardDrain": object(&[
             ("since", count()), ("stage", maybe(text())), ("until", maybe(count())),
@@ -318,9 +318,45 @@ fn facts() -> Value {
         "Connections": object(&[("open", count()), ("held", count()), ("total", count())]),
         "Bytes": object(&[("up", count()), ("down", count())]),
         "Problem": object(&[("code", text()), ("sentence", text()), ("hint", text())]),
+    })
+}
+
+fn places() -> Value {
+    json!({
         "Context": object(&[
             ("name", text()), ("technology", text()), ("forwards", count()), ("up", count()),
+            ("reach", text()), ("since", count()), ("latency_ms", maybe(number())),
+            ("checked", maybe(count())), ("cached", flag()),
+            ("nodes", maybe(reference("Nodes"))), ("warnings", count()),
+            ("login", maybe(reference("LoginNeeded"))), ("unseen", list(text())),
+            ("expires", maybe(count())), ("problem", maybe(reference("Problem"))),
+            ("roots", list(reference("Root"))),
+        ]),
+        "Nodes": object(&[("ready", count()), ("total", count()), ("not_ready", list(text()))]),
+        "LoginNeeded": object(&[("what", text()), ("command", maybe(text())), ("running", flag())]),
+        "Cause": object(&[("kind", text()), ("name", text()), ("since", count())]),
+        "Root": object(&[
+            ("kind", text()), ("name", text()), ("place", text()), ("technology", text()),
+            ("since", count()), ("problem", maybe(reference("Problem"))),
+            ("forwards", list(text())),
+        ]),
+        "Clusters": object(&[("clusters", list(reference("ClusterStatus")))]),
+        "ClusterStatus": object(&[
+            ("name", text()), ("technology", text()), ("reach", text()), ("since_s", count()),
+            ("latency_ms", maybe(number())), ("checked_s_ago", maybe(count())),
+            ("cached", flag()), ("forwards", count()), ("up", count()),
+            ("waiting", list(text())), ("nodes", maybe(reference("Nodes"))),
+            ("warnings", count()), ("login", maybe(reference("LoginNeeded"))),
+            ("unseen", list(text())), ("expires_in_s", maybe(count())),
             ("problem", maybe(reference("Problem"))),
+        ]),
+        "ClusterEvents": object(&[
+            ("cluster", text()), ("events", list(reference("ClusterEvent"))),
+            ("unseen", list(text())),
+        ]),
+        "ClusterEvent": object(&[
+            ("at", count()), ("count", count()), ("reason", text()), ("message", text()),
+            ("namespace", text()), ("object", text()), ("forwards", list(text())),
         ]),
     })
 }

@@ -3,7 +3,7 @@
 use super::Shared;
 use super::answer::{Answer, Failure};
 use super::call::{Call, decode};
-use super::{diagnosis, handlers, openapi, streams};
+use super::{clusters, diagnosis, handlers, openapi, streams};
 use futures_util::future::BoxFuture;
 use hyper::{Method, StatusCode};
 use localport_core::metrics;
@@ -165,6 +165,18 @@ pub(super) const ROUTES: &[Route] = &[
         )
     },
     get(
+        "/v1/clusters",
+        "Clusters",
+        handler!(clusters::list),
+        "The clusters and SSH hosts in use: whether they answer, how long that takes, their nodes.",
+    ),
+    get(
+        "/v1/clusters/{name}/events",
+        "ClusterEvents",
+        handler!(clusters::events),
+        "What a cluster warned of in the last hour in the namespaces in use, near which forwards.",
+    ),
+    get(
         "/v1/config",
         "ConfigView",
         handler!(handlers::config),
@@ -214,6 +226,13 @@ pub(super) const ROUTES: &[Route] = &[
         "Done",
         handler!(handlers::trust_host_key),
         "Accepts the unknown host key that the forward's problem names.",
+    ),
+    post(
+        "/v1/login/{name}",
+        None,
+        "Done",
+        handler!(clusters::login),
+        "Logs in to a Kubernetes context and connects what waits for it; answers when that is over.",
     ),
     post(
         "/v1/quit",
@@ -268,9 +287,9 @@ pub(super) fn find(method: &Method, path: &str) -> Result<(&'static Route, Strin
 
 /// The decoded `{name}` when `path` fits `pattern`; empty when the pattern has none.
 fn matches(pattern: &str, path: &str) -> Option<String> {
-    let Some(prefix) = pattern.strip_suffix("{name}") else {
+    let Some((prefix, suffix)) = pattern.split_once("{name}") else {
         return (pattern == path).then(String::new);
     };
-    let name = path.strip_prefix(prefix)?;
+    let name = path.strip_prefix(prefix)?.strip_suffix(suffix)?;
     (!name.is_empty() && !name.contains('/')).then(|| decode(name))
 }

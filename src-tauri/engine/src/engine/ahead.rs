@@ -118,6 +118,7 @@ impl Ahead {
             | Command::Resume(_)
             | Command::RetryNow(_)
             | Command::TrustHostKey(_)
+            | Command::Login(_)
             | Command::CancelQuit
             | Command::HurryQuit => return vec![],
         };

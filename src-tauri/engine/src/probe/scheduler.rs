@@ -46,7 +46,7 @@ pub(crate) struct Control {
 
 /// What is wanted of all looks. A level, not an event: it cannot queue behind orders.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Wish {
+pub(crate) enum Wish {
     Run,
     Pause,
     Stop,
@@ -156,6 +156,11 @@ impl Control {
     /// Ends everything for good.
     pub(crate) fn stop(&self) {
         self.want(Wish::Stop);
+    }
+
+    /// What is wanted, for whoever asks anything on its own as well.
+    pub(crate) fn follow(&self) -> watch::Receiver<Wish> {
+        self.wish.subscribe()
     }
 
     /// What is known of every forward, by name, to be written down.

@@ -1,6 +1,7 @@
 //! Owns how a forward looks in the snapshot.
 
 use super::Supervisor;
+use crate::adapter::kube::CURRENT;
 use crate::engine::board;
 use localport_core::config::{ForwardSpec, Target};
 use localport_core::forward::State;
@@ -13,7 +14,7 @@ use std::time::Duration;
 /// The Kubernetes context or the SSH destination that a forward goes through.
 pub(crate) fn context(spec: &ForwardSpec) -> String {
     match &spec.target {
-        Target::Kube(kube) => kube.context.clone().unwrap_or_else(|| "current context".to_owned()),
+        Target::Kube(kube) => kube.context.clone().unwrap_or_else(|| CURRENT.to_owned()),
         Target::Ssh(ssh) => ssh.destination(),
     }
 }

@@ -131,7 +131,7 @@ impl ProbePart {
             ca_file: fields.text(cx, "ca_file").ok(),
             min_days_left: fields.count(cx, "min_days_left", 0..=3650).ok(),
             service: fields.text(cx, "service").ok(),
-            command: command(cx, &mut fields),
+            command: argv(cx, &mut fields, "command"),
             ..Self::default()
         };
         if let Some((port, place)) = fields.port(cx, "port").placed() {
@@ -338,20 +338,24 @@ fn servers(cx: &mut Cx<'_>, fields: &mut Fields) -> Option<String> {
 }
 
 /// An argument vector: a list of texts. One text alone would need a shell to split it.
-fn command(cx: &mut Cx<'_>, fields: &mut Fields) -> Option<Vec<String>> {
+pub(in crate::config) fn argv(
+    cx: &mut Cx<'_>,
+    fields: &mut Fields,
+    key: &'static str,
+) -> Option<Vec<String>> {
     const WANTED: &str = "a list of the program and its arguments";
-    let read = fields.value(cx, "command").then(|value, place| match value {
+    let read = fields.value(cx, key).then(|value, place| match value {
         Value::List(items) if !items.is_empty() => {
             let texts: Vec<_> = items.iter().map(|item| cx.text(item)).collect();
             let texts: Option<Vec<String>> =
                 texts.into_iter().map(|text| text.map(|text| text.text)).collect();
             match texts {
                 Some(texts) => Some(texts),
-                None => wrong(cx, place, "command", WANTED, "something else"),
+                None => wrong(cx, place, key, WANTED, "something else"),
             }
         }
-        Value::List(_) => wrong(cx, place, "command", WANTED, "an empty list"),
-        other => wrong(cx, place, "command", WANTED, other.kind()),
+        Value::List(_) => wrong(cx, place, key, WANTED, "an empty list"),
+        other => wrong(cx, place, key, WANTED, other.kind()),
     });
     read.ok()
 }

@@ -72,6 +72,13 @@ fn known(error: &(dyn StdError + 'static)) -> Option<Fault> {
         return Some(Fault::Via { via: via.clone(), problem: Box::new(problem.clone()) });
     }
     if let Some(tls) = error.downcast_ref::<rustls::Error>() {
+        // On the loopback a connection to a port that nobody has may meet itself, when the
+        // system gives its own end that port: local clusters listen on such ports.
+        if let rustls::Error::InappropriateHandshakeMessage { got_type, .. } = tls
+            && *got_type == rustls::HandshakeType::ClientHello
+        {
+            return Some(Fault::Refused);
+        }
         return Some(Fault::Tls(tls_fault(tls)));
     }
     if let Some(io) = error.downcast_ref::<io::Error>() {

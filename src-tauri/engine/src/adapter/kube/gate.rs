@@ -9,8 +9,10 @@ use super::client;
 use super::cluster::Shared;
 use super::kubeconfig::{Digest, Entry, Merged};
 use super::login;
+use super::relogin;
 use super::road::{Road, Via};
 use super::ways::Ways;
+use kube::config::ExecConfig;
 use kube::{Client, Config, Error};
 use localport_core::kube::{Age, Fault, Server, TlsFault, age, choose_proxy};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -154,6 +156,33 @@ impl Gate {
         slot.failed.as_ref().map_or(built, |(_, digest, _)| digest.clone())
     }
 
+    /// A person asks: what failed lately may be tried again at once.
+    pub(super) fn permit(&self) {
+        let mut slot = self.slot();
+        (slot.failed, slot.renewed, slot.refreshed) = (None, None, None);
+    }
+
+    /// A new client, whose login plugin has `limit`. Meanwhile nobody has to wait for it.
+    pub(super) async fn make_anew(&self, limit: Duration) -> Result<(), Fault> {
+        let merged = self.shared.kubeconfigs.read().await?;
+        let built = self.build(merged, limit).await?;
+        let mut slot = self.slot();
+        slot.renewed = None;
+        slot.put(built);
+        Ok(())
+    }
+
+    /// When the credentials in use end to be accepted, where that is known.
+    pub(super) fn expires(&self) -> Option<SystemTime> {
+        self.slot().built.as_ref()?.expires
+    }
+
+    /// What its kubeconfig names as login plugin, if it names one.
+    pub(super) async fn plugin(&self) -> Option<ExecConfig> {
+        let merged = self.shared.kubeconfigs.read().await.ok()?;
+        merged.entry(&self.context).ok()?.config.auth_info.exec
+    }
+
     /// Gives the next requests a client without connections.
     pub(super) fn put_aside(&self) {
         self.slot().put_aside();
@@ -174,7 +203,13 @@ impl Gate {
     fn refresh(self: &Arc<Self>, generation: u64, merged: Arc<Merged>) {
         {
             let mut slot = self.slot();
-            if slot.refreshed.is_some_and(|at| at.elapsed() < REFRESH_PAUSE) {
+            let lately = slot.refreshed.is_some_and(|at| at.elapsed() < REFRESH_PAUSE);
+            let failed = slot.failed.as_ref();
+            let kept = failed.is_some_and(|(at, of, fault)| {
+                at.elapsed() < relogin::kept(fault, REFRESH_PAUSE)
+                    && *of == merged.digest(&self.context)
+            });
+            if lately || kept {
                 return;
             }
             slot.refreshed = Some(Instant::now());
@@ -186,13 +221,18 @@ impl Gate {
             if gate.slot().generation != generation {
                 return;
             }
-            match gate.build(merged).await {
+            let digest = merged.digest(&gate.context);
+            match gate.build(merged, gate.shared.plugin_limit).await {
                 Ok(built) => gate.slot().put(built),
-                Err(fault) => tracing::warn!(
-                    context = gate.context,
-                    ?fault,
-                    "credentials end soon and could not be replaced"
-                ),
+                Err(fault) => {
+                    let context = &gate.context;
+                    tracing::warn!(
+                        context,
+                        ?fault,
+                        "credentials end soon and could not be replaced"
+                    );
+                    gate.slot().failed = Some((Instant::now(), digest, fault));
+                }
             }
         });
     }
@@ -201,12 +241,12 @@ impl Gate {
     async fn make(&self, merged: Arc<Merged>) -> Result<Access, Fault> {
         let digest = merged.digest(&self.context);
         if let Some((at, of, fault)) = &self.slot().failed
-            && at.elapsed() < FAILURE_KEPT
+            && at.elapsed() < relogin::kept(fault, FAILURE_KEPT)
             && *of == digest
         {
             return Err(fault.clone());
         }
-        let outcome = self.build(merged).await;
+        let outcome = self.build(merged, self.shared.plugin_limit).await;
         let mut slot = self.slot();
         match outcome {
             Ok(built) => {
@@ -221,7 +261,7 @@ impl Gate {
         }
     }
 
-    async fn build(&self, merged: Arc<Merged>) -> Result<Built, Fault> {
+    async fn build(&self, merged: Arc<Merged>, limit: Duration) -> Result<Built, Fault> {
         let digest = merged.digest(&self.context).ok_or_else(|| merged.lacks())?;
         let Entry { mut config, proxy } = merged.entry(&self.context)?;
         let server = config.cluster_url.to_string().trim_end_matches('/').to_owned();
@@ -230,8 +270,8 @@ impl Gate {
         let obtained = SystemTime::now();
         let mut expires = None;
         if let Some(exec) = config.auth_info.exec.clone() {
-            let Shared { shell, tasks, plugin_limit, .. } = &*self.shared;
-            let credential = login::run(&exec, shell, tasks.registry(), *plugin_limit).await?;
+            let Shared { shell, tasks, .. } = &*self.shared;
+            let credential = login::run(&exec, shell, tasks.registry(), limit).await?;
             expires = credential.expires;
             credential.apply(&mut config.auth_info);
         }

@@ -125,12 +125,12 @@ fn read(output: &Output) -> Result<Credential, String> {
     Ok(credential)
 }
 
-fn last_words(output: &Output) -> String {
+pub(super) fn last_words(output: &Output) -> String {
     last_line(&output.stderr).unwrap_or_else(|| output.status.to_string())
 }
 
 /// The last line it printed to standard error, which is where tools say what is wrong.
-fn last_line(printed: &[u8]) -> Option<String> {
+pub(super) fn last_line(printed: &[u8]) -> Option<String> {
     let text = String::from_utf8_lossy(printed);
     let line = text.lines().rev().map(str::trim).find(|line| !line.is_empty())?;
     Some(line.chars().filter(|c| !c.is_control()).take(300).collect())

@@ -3,14 +3,14 @@
 #[path = "kube/rig.rs"]
 mod rig;
 
-#[path = "kube/cluster.rs"]
-mod cluster;
 #[cfg(unix)]
 #[path = "kube/access.rs"]
 mod access;
 #[cfg(unix)]
 #[path = "kube/chain.rs"]
 mod chain;
+#[path = "kube/cluster.rs"]
+mod cluster;
 #[cfg(unix)]
 #[path = "kube/engine.rs"]
 mod engine;

@@ -33,3 +33,6 @@ mod stream;
 mod targets;
 #[path = "kube/tunnels.rs"]
 mod tunnels;
+#[cfg(unix)]
+#[path = "kube/watches.rs"]
+mod watches;

@@ -454,6 +454,18 @@ impl ApiServer {
         self.state().faults().connections
     }
 
+    /// Those of them that speak HTTP/2.
+    #[must_use]
+    pub fn multiplexed(&self) -> usize {
+        self.state().faults().multiplexed
+    }
+
+    /// Those that speak HTTP/2 and are open now.
+    #[must_use]
+    pub fn multiplexed_now(&self) -> usize {
+        self.state().faults().multiplexed_now
+    }
+
     fn state(&self) -> &Arc<State> {
         &self.inner.state
     }

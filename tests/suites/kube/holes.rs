@@ -93,10 +93,11 @@ async fn noticed(way: &'static str, cut: Cut) -> Duration {
     begun.elapsed()
 }
 
-/// A path that carries nothing any more, under an upload that no answer comes to.
+/// A path that forgot its connections, and one that carries nothing any more, under an
+/// upload that no answer comes to.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn s7_4_a_hole_under_an_upload_is_noticed_within_ten_seconds_on_every_way() {
-    let cuts: [(&str, Cut); 1] = [("swallowed", Network::swallow)];
+    let cuts: [(&str, Cut); 2] = [("forgotten", Network::forget), ("swallowed", Network::swallow)];
     let all = WAYS
         .into_iter()
         .flat_map(|way| cuts.map(|(how, cut)| async move { (way, how, noticed(way, cut).await) }));

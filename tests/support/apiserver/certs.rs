@@ -58,7 +58,8 @@ fn build(tls: Tls, dir: &Path) -> Result<TlsAcceptor, Box<dyn std::error::Error 
     } else {
         builder.with_no_client_auth()
     };
-    let config = builder.with_single_cert(vec![certificate.der().clone()], private)?;
+    let mut config = builder.with_single_cert(vec![certificate.der().clone()], private)?;
+    config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
     Ok(TlsAcceptor::from(Arc::new(config)))
 }
 

@@ -31,6 +31,8 @@ pub(crate) struct Faults {
     pub(crate) seen: Vec<Seen>,
     pub(crate) watching: Vec<(String, String)>,
     pub(crate) connections: usize,
+    pub(crate) multiplexed: usize,
+    pub(crate) multiplexed_now: usize,
 }
 
 impl Faults {

@@ -7,10 +7,10 @@ use bytes::Bytes;
 use futures_util::stream;
 use http_body_util::{BodyExt, Full, StreamBody, combinators::BoxBody};
 use hyper::body::{Frame, Incoming};
-use hyper::server::conn::http1;
+use hyper::server::conn::{http1, http2};
 use hyper::service::service_fn;
 use hyper::{Request, Response, StatusCode};
-use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use localport_engine::registry::Tasks;
 use serde_json::{Value, json};
 use std::collections::HashMap;
@@ -27,6 +27,9 @@ pub(crate) type Body = BoxBody<Bytes, Infallible>;
 /// Time between bookmarks; a real server lets a minute pass.
 const BOOKMARK_EVERY: Duration = Duration::from_secs(1);
 
+/// Requests at once on one connection of HTTP/2, as a real server allows.
+const STREAMS: u32 = 100;
+
 /// Serves one client until it leaves.
 pub(crate) async fn serve(
     socket: TcpStream,
@@ -39,10 +42,31 @@ pub(crate) async fn serve(
         None => serve_http(socket, state, tasks).await,
         Some(tls) => {
             if let Ok(Ok(socket)) = timeout(limit, tls.accept(socket)).await {
-                serve_http(socket, state, tasks).await;
+                match socket.get_ref().1.alpn_protocol() {
+                    Some(b"h2") => serve_http2(socket, state, tasks).await,
+                    _ => serve_http(socket, state, tasks).await,
+                }
             }
         }
     }
+}
+
+/// Any number of requests at once on one connection, and no upgrades, as Go's servers have it.
+async fn serve_http2<S>(socket: S, state: Arc<State>, tasks: Tasks)
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
+    let _open = Multiplexed::begin(&state);
+    let service = service_fn(move |request| {
+        let (state, tasks) = (state.clone(), tasks.clone());
+        async move { Ok::<_, Infallible>(answer(request, &state, &tasks).await) }
+    });
+    let served = http2::Builder::new(TokioExecutor::new())
+        .timer(TokioTimer::new())
+        .max_concurrent_streams(STREAMS)
+        .serve_connection(TokioIo::new(socket), service)
+        .await;
+    drop(served);
 }
 
 async fn serve_http<S>(socket: S, state: Arc<State>, tasks: Tasks)
@@ -60,6 +84,24 @@ where
         .await;
     // A client that breaks off is the client's affair.
     drop(served);
+}
+
+/// A connection of HTTP/2, counted while it lives.
+struct Multiplexed(Arc<State>);
+
+impl Multiplexed {
+    fn begin(state: &Arc<State>) -> Self {
+        let mut faults = state.faults();
+        faults.multiplexed += 1;
+        faults.multiplexed_now += 1;
+        Self(state.clone())
+    }
+}
+
+impl Drop for Multiplexed {
+    fn drop(&mut self) {
+        self.0.faults().multiplexed_now -= 1;
+    }
 }
 
 /// A request, taken apart.

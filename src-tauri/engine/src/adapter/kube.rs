@@ -28,6 +28,7 @@ mod upgrade;
 mod v4;
 pub(crate) mod walk;
 mod ways;
+mod wire;
 
 pub use road::Dial;
 pub use shell::LoginShell;

@@ -45,7 +45,7 @@ impl Spare {
             pool.open(&mut state);
         }
         drop(state);
-        Some(Self { uid: endpoint.uid.clone(), pool: pool })
+        Some(Self { uid: endpoint.uid.clone(), pool })
     }
 
     /// Whether it is one to the pod with this UID whose tunnel is open or opening.

@@ -34,6 +34,7 @@ async fn s7_2_a_thousand_forwards_over_twenty_namespaces_share_forty_watches() {
     let forwards = ports.iter().enumerate().map(|(number, port)| {
         let target = KubeTarget {
             context: Some(CONTEXT.to_owned()),
+            via: None,
             namespace: format!("team-{}", number % 20),
             resource: KubeResource::Service("orders".to_owned()),
             port: PortRef::Number(80),

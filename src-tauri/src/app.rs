@@ -6,6 +6,7 @@ use crate::context;
 use crate::controller::{Controller, Inputs};
 use crate::desktop;
 use crate::ending::Ending;
+use crate::notifications::Notifications;
 use crate::surface::tauri::TauriSurface;
 use crate::surface::{Action, Surface};
 use localport_core::lifecycle::QuitSource;
@@ -15,12 +16,18 @@ use localport_engine::host::RunningHost;
 use localport_engine::registry::{Registry, Tasks};
 use localport_lifecycle::Watch;
 use std::sync::Arc;
+use std::time::Duration;
 use tauri::{AppHandle, Manager, RunEvent, WindowEvent};
 use tokio::runtime::Runtime;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
+use tokio::task::JoinHandle;
+use tokio::time::timeout;
 
 /// Clicks that wait for the controller; more than a hand can make while it is busy.
 const ACTIONS: usize = 64;
+
+/// How long the end waits for the desktop to take notifications away.
+const FAREWELL: Duration = Duration::from_millis(500);
 
 /// When the window opens by itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -82,6 +89,8 @@ impl Shell {
         let engine = host.engine.clone();
         let ending = Arc::new(Ending::new());
         let (say, actions) = mpsc::channel(ACTIONS);
+        let (note, recent) = watch::channel(vec![]);
+        let notifications = Notifications::new(engine.clone(), tasks.clone(), say.clone(), note);
         let surface = Arc::new(TauriSurface::new(app.clone(), say, desktop::tray_library()));
         app.manage(Bridge::new(engine.clone(), surface.clone(), tasks.child("window")));
 
@@ -91,14 +100,16 @@ impl Shell {
         let inputs = Inputs { actions, windows: host.take_open_window(), lifecycle: watch };
         let controller =
             Controller::new(engine.clone(), surface.clone(), ending.clone(), tasks.clone())
-                .with_reload(host.reload.clone());
+                .with_reload(host.reload.clone())
+                .with_recent(recent);
         tasks.spawn("controller", controller.run(inputs));
         tasks.spawn("first window", first_window(surface.clone(), opening));
         let (gate, ended) = (ending.clone(), engine.clone());
         desktop::when_display_is_lost(move || {
             gate.drain_blocking(&ended, QuitSource::DisplayLost.into())
         });
-        tasks.spawn_to_end("host", leave(host, ending.clone(), app.clone()));
+        let told = tasks.spawn("notifications", notifications.run());
+        tasks.spawn_to_end("host", leave(host, ending.clone(), told, app.clone()));
         Self { engine, surface, ending, app: app.clone(), tasks }
     }
 
@@ -145,11 +156,20 @@ impl Shell {
 }
 
 /// Waits for the end of the engine, whoever asked for it, and ends the app with it.
-async fn leave(host: RunningHost, ending: Arc<Ending>, app: AppHandle) {
+async fn leave(
+    host: RunningHost,
+    ending: Arc<Ending>,
+    told: JoinHandle<Option<()>>,
+    app: AppHandle,
+) {
     let stopped = host.wait().await;
     // Said first: whoever waits at the gate may end the process right after it opens.
     tracing::info!(took_ms = stopped.took_ms, clean = stopped.is_clean(), "everything is released");
     let code = ending.finish(&stopped);
+    // What is still shown offers what nobody would hear any more.
+    if timeout(FAREWELL, told).await.is_err() {
+        tracing::info!("the desktop did not take every notification away in time");
+    }
     app.exit(code);
 }
 

@@ -9,6 +9,7 @@ use crate::tray;
 use localport_core::command::{Command, Selector};
 use localport_core::config::reload::Who;
 use localport_core::lifecycle::LifecycleEvent;
+use localport_core::notify::Recent;
 use localport_core::shutdown::Reason;
 use localport_core::snapshot::{Forward, Snapshot, Standing};
 use localport_engine::config_store::Reloader;
@@ -41,6 +42,7 @@ pub(crate) struct Controller<S> {
     ending: Arc<Ending>,
     tasks: Tasks,
     reload: Option<Reloader>,
+    recent: watch::Receiver<Vec<Recent>>,
     snapshot: watch::Receiver<Arc<Snapshot>>,
     shown: Option<tray::Menu>,
     /// When the next menu may be shown, and whether one is due then.
@@ -64,6 +66,7 @@ impl<S: Surface> Controller<S> {
             ending,
             tasks,
             reload: None,
+            recent: watch::channel(vec![]).1,
             snapshot,
             shown: None,
             pace,
@@ -74,6 +77,11 @@ impl<S: Surface> Controller<S> {
     /// Has the configuration read again on HUP.
     pub(crate) fn with_reload(self, reload: Reloader) -> Self {
         Self { reload: Some(reload), ..self }
+    }
+
+    /// Has the menu list recent troubles.
+    pub(crate) fn with_recent(self, recent: watch::Receiver<Vec<Recent>>) -> Self {
+        Self { recent, ..self }
     }
 
     /// Runs until the engine's last snapshot.
@@ -94,6 +102,7 @@ impl<S: Surface> Controller<S> {
                         return self.show();
                     }
                 },
+                Ok(()) = self.recent.changed(), if !self.due => self.due = true,
                 () = sleep_until(wake.unwrap_or_else(Instant::now)), if wake.is_some() => self.show(),
             }
         }
@@ -111,7 +120,8 @@ impl<S: Surface> Controller<S> {
     fn show(&mut self) {
         let menu = {
             let snapshot = self.snapshot.borrow_and_update();
-            tray::menu(&snapshot, self.engine.clock().now())
+            let recent = self.recent.borrow_and_update();
+            tray::menu(&snapshot, &recent, self.engine.clock().now())
         };
         self.due = false;
         self.pace = Instant::now() + PACE;
@@ -158,6 +168,7 @@ impl<S: Surface> Controller<S> {
             Action::SwitchGroup { selector, on } => {
                 self.ask(if on { Command::Start(selector) } else { Command::Stop(selector) });
             }
+            Action::Retry { selector } => self.ask(Command::RetryNow(selector)),
             Action::KeepRunning => self.ask(Command::CancelQuit),
             Action::Remedy { name } => {
                 if let Some(command) = self.remedy(name) {

@@ -11,9 +11,17 @@ mod platform;
 #[path = "desktop/other.rs"]
 mod platform;
 
+#[cfg(unix)]
+mod local_time;
+
 #[cfg(windows)]
 pub(crate) use platform::dark_bar;
 pub(crate) use platform::{display, tray_host, tray_library, when_display_is_lost};
+
+#[cfg(unix)]
+pub(crate) use local_time::utc_offset;
+#[cfg(windows)]
+pub(crate) use platform::utc_offset;
 
 /// Why nothing can be drawn.
 #[derive(Debug, thiserror::Error)]

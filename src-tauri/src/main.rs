@@ -8,6 +8,7 @@ mod context;
 mod controller;
 mod desktop;
 mod ending;
+mod notifications;
 mod start;
 mod surface;
 mod tray;

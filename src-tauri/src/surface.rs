@@ -24,6 +24,11 @@ pub(crate) enum Action {
         /// Whether they shall be on.
         on: bool,
     },
+    /// Make the waiting retries of several forwards due.
+    Retry {
+        /// Which.
+        selector: Selector,
+    },
     /// Copy a forward's local address.
     Copy {
         /// The forward.

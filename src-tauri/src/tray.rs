@@ -5,6 +5,7 @@ pub(crate) mod icons;
 pub(crate) mod render;
 
 use localport_core::command::Selector;
+use localport_core::notify::Recent;
 use localport_core::problem::Problem;
 use localport_core::progress;
 use localport_core::snapshot::{Forward, Overall, Phase, Snapshot, Standing};
@@ -36,6 +37,8 @@ pub(crate) struct Menu {
     pub(crate) more: Option<More>,
     /// Places and tags that can be switched as one.
     pub(crate) groups: Vec<Group>,
+    /// The last troubles, newest first.
+    pub(crate) recent: Vec<Trouble>,
     /// Whether the end under way can be called off.
     pub(crate) keep: bool,
 }
@@ -51,6 +54,21 @@ pub(crate) struct Group {
     pub(crate) can_on: bool,
     /// Whether there is something to switch off.
     pub(crate) can_off: bool,
+    /// Whether something waits for its next attempt.
+    pub(crate) can_retry: bool,
+}
+
+/// One of the last troubles.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Trouble {
+    /// `14:02 staging unreachable: 12 forwards wait`.
+    pub(crate) title: String,
+    /// Why.
+    pub(crate) reason: String,
+    /// The forwards that wait because of it.
+    pub(crate) retry: Selector,
+    /// Whether there is something to retry.
+    pub(crate) can_retry: bool,
 }
 
 /// The submenu of what does not fit.
@@ -94,8 +112,8 @@ pub(crate) enum Remedy {
     None,
 }
 
-/// What the tray shows for `snapshot` at `now`.
-pub(crate) fn menu(snapshot: &Snapshot, now: Timestamp) -> Menu {
+/// What the tray shows for `snapshot` and the last troubles at `now`.
+pub(crate) fn menu(snapshot: &Snapshot, recent: &[Recent], now: Timestamp) -> Menu {
     let leaving = matches!(snapshot.phase, Phase::Draining | Phase::Stopped);
     let row = |forward| row(forward, leaving, now);
     let top = &snapshot.forwards[..snapshot.forwards.len().min(TOP_ROWS)];
@@ -104,7 +122,8 @@ pub(crate) fn menu(snapshot: &Snapshot, now: Timestamp) -> Menu {
         icon: if leaving { Overall::Busy } else { snapshot.overall(now) },
         summary: summary(snapshot, now),
         rows: top.iter().map(row).collect(),
-        groups: groups(&snapshot.forwards, leaving),
+        groups: groups(&snapshot.forwards, leaving, now),
+        recent: recent.iter().map(|recent| trouble(recent, leaving)).collect(),
         keep: snapshot.ending.as_ref().is_some_and(|ending| ending.can_cancel),
         more: (!rest.is_empty()).then(|| More {
             title: more_title(rest, now),
@@ -153,28 +172,32 @@ fn next_second(until: Timestamp, now: Timestamp) -> Option<Timestamp> {
 
 /// The places, then the tags, that at least two forwards have; both in the order of the
 /// configuration.
-fn groups(forwards: &[Forward], leaving: bool) -> Vec<Group> {
-    let mut groups: Vec<(Selector, String, Vec<bool>)> = vec![];
-    let mut join = |selector: Selector, name: String, on: bool| match groups
+fn groups(forwards: &[Forward], leaving: bool, now: Timestamp) -> Vec<Group> {
+    let mut groups: Vec<(Selector, String, Vec<(bool, bool)>)> = vec![];
+    let mut join = |selector: Selector, name: String, on: (bool, bool)| match groups
         .iter_mut()
         .find(|(known, ..)| *known == selector)
     {
         Some((_, _, members)) => members.push(on),
         None => groups.push((selector, name, vec![on])),
     };
+    let stands = |forward: &Forward| {
+        let waits = matches!(forward.standing(now), Standing::Broken | Standing::Waiting);
+        (forward.wanted, waits)
+    };
     for forward in forwards {
         let selector = Selector::Context(forward.context.clone());
-        join(selector, forward.context.clone(), forward.wanted);
+        join(selector, forward.context.clone(), stands(forward));
     }
     for forward in forwards {
         for tag in &forward.tags {
-            join(Selector::Tag(tag.clone()), format!("#{tag}"), forward.wanted);
+            join(Selector::Tag(tag.clone()), format!("#{tag}"), stands(forward));
         }
     }
     groups.retain(|(_, _, members)| members.len() > 1);
     groups.truncate(GROUPS);
-    let group = |(selector, name, members): (Selector, String, Vec<bool>)| {
-        let on = members.iter().filter(|on| **on).count();
+    let group = |(selector, name, members): (Selector, String, Vec<(bool, bool)>)| {
+        let on = members.iter().filter(|(on, _)| *on).count();
         let words = match on {
             0 => "off".to_owned(),
             all if all == members.len() => "on".to_owned(),
@@ -185,9 +208,20 @@ fn groups(forwards: &[Forward], leaving: bool) -> Vec<Group> {
             title: format!("{name} — {words}"),
             can_on: !leaving && on < members.len(),
             can_off: !leaving && on > 0,
+            can_retry: !leaving && members.iter().any(|(_, waits)| *waits),
         }
     };
     groups.into_iter().map(group).collect()
+}
+
+fn trouble(recent: &Recent, leaving: bool) -> Trouble {
+    let mut lines = recent.body.lines();
+    Trouble {
+        title: short(&format!("{} {}", recent.clock, recent.title)),
+        reason: short(lines.next().unwrap_or_default()),
+        retry: recent.retry.clone(),
+        can_retry: !leaving && !recent.over,
+    }
 }
 
 fn more_title(rest: &[Forward], now: Timestamp) -> String {
@@ -242,6 +276,7 @@ fn short(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use localport_core::notify::Key;
     use localport_core::problem::Code;
     use localport_core::shutdown::Stage;
     use localport_core::snapshot::{
@@ -356,7 +391,7 @@ mod tests {
             (vec![waiting("a", "x"), failed("b")], Overall::Failed),
         ];
         for (forwards, icon) in table {
-            assert_eq!(menu(&snapshot(forwards), NOW).icon, icon);
+            assert_eq!(menu(&snapshot(forwards), &[], NOW).icon, icon);
         }
     }
 
@@ -365,9 +400,9 @@ mod tests {
     fn a_proof_runs_out_by_itself() {
         let snapshot = snapshot(vec![serving("a"), off("b")]);
         let then = next_change(&snapshot, NOW).unwrap();
-        assert_eq!(menu(&snapshot, Timestamp(then.0 - 1)).icon, Overall::Ok);
-        assert_eq!(menu(&snapshot, then).icon, Overall::Busy);
-        assert_eq!(menu(&snapshot, then).rows[0].title, "a — unproved");
+        assert_eq!(menu(&snapshot, &[], Timestamp(then.0 - 1)).icon, Overall::Ok);
+        assert_eq!(menu(&snapshot, &[], then).icon, Overall::Busy);
+        assert_eq!(menu(&snapshot, &[], then).rows[0].title, "a — unproved");
         assert_eq!(next_change(&snapshot, then), None);
     }
 
@@ -376,7 +411,7 @@ mod tests {
         let mut forwards: Vec<Forward> = (0..250).map(|n| serving(&format!("s{n}"))).collect();
         forwards[240] = failed("s240");
         forwards[100] = waiting("s100", "x");
-        let menu = menu(&snapshot(forwards), NOW);
+        let menu = menu(&snapshot(forwards), &[], NOW);
         assert_eq!(menu.rows.len(), TOP_ROWS);
         let more = menu.more.unwrap();
         assert_eq!(more.title, "220 more — 1 broken — 1 waiting");
@@ -393,7 +428,7 @@ mod tests {
         after.forwards[0].bytes.down = 1 << 30;
         after.forwards[0].tunnel.rtt_ms = Some(99.0);
         after.forwards[0].connections.open = 3;
-        assert_eq!(menu(&before, NOW), menu(&after, NOW));
+        assert_eq!(menu(&before, &[], NOW), menu(&after, &[], NOW));
     }
 
     /// S4.3: that the newest configuration is not in force is said where one looks first.
@@ -425,7 +460,7 @@ mod tests {
             more: 0,
             forced: 0,
         });
-        let shown = menu(&snapshot, NOW);
+        let shown = menu(&snapshot, &[], NOW);
         assert_eq!(shown.summary, "Quitting: 3 connections finish, 6 s left");
         assert!(shown.keep && shown.icon == Overall::Busy);
         assert!(shown.rows.iter().all(|row| !row.enabled));
@@ -435,14 +470,14 @@ mod tests {
         for seconds in (0..=5).rev() {
             now = next_change(&snapshot, now).unwrap();
             let words = format!("Quitting: 3 connections finish, {seconds} s left");
-            assert_eq!(menu(&snapshot, now).summary, words);
+            assert_eq!(menu(&snapshot, &[], now).summary, words);
         }
         assert_eq!(next_change(&snapshot, now), None);
         // Once something is cut, there is no way back.
         if let Some(ending) = &mut snapshot.ending {
             (ending.stage, ending.can_cancel) = (Stage::CancelTasks, false);
         }
-        assert!(!menu(&snapshot, NOW).keep);
+        assert!(!menu(&snapshot, &[], NOW).keep);
     }
 
     /// D2: what shares a place or a tag is switched as one.
@@ -450,7 +485,7 @@ mod tests {
     fn d2_groups_say_how_many_are_on_and_what_can_be_done() {
         let tagged = |forward: Forward| Forward { tags: vec!["db".to_owned()], ..forward };
         let far = Forward { context: "far".to_owned(), ..off("c") };
-        let menu = menu(&snapshot(vec![tagged(serving("a")), off("b"), tagged(far)]), NOW);
+        let menu = menu(&snapshot(vec![tagged(serving("a")), off("b"), tagged(far)]), &[], NOW);
         let said: Vec<_> =
             menu.groups.iter().map(|g| (g.title.as_str(), g.can_on, g.can_off)).collect();
         // `far` has one forward only, which has its own switch.
@@ -462,6 +497,31 @@ mod tests {
             (drained.title.as_str(), drained.reason.as_str()),
             ("d — drained", "drained by a person · db:5432 → bastion")
         );
+    }
+
+    /// D4: what a notification offers is in the tray too.
+    #[test]
+    fn d4_recent_troubles_are_listed_with_what_mends_them() {
+        let recent = |over| Recent {
+            key: Key::Place("bastion".to_owned()),
+            at: NOW,
+            clock: "14:02".to_owned(),
+            title: "bastion unreachable: 2 forwards wait".to_owned(),
+            body: "timed out\ncheck the VPN".to_owned(),
+            over,
+            retry: Selector::Context("bastion".to_owned()),
+        };
+        let down = snapshot(vec![waiting("a", "x"), waiting("b", "x")]);
+        let shown = menu(&down, &[recent(false), recent(true)], NOW);
+        assert_eq!(shown.recent[0].title, "14:02 bastion unreachable: 2 forwards wait");
+        assert_eq!(
+            (shown.recent[0].reason.as_str(), shown.recent[0].can_retry),
+            ("timed out", true)
+        );
+        assert!(!shown.recent[1].can_retry, "it is over");
+        assert!(shown.groups[0].can_retry);
+        let fine = menu(&snapshot(vec![serving("a"), serving("b")]), &[], NOW);
+        assert!(!fine.groups[0].can_retry);
     }
 
     #[test]

@@ -1,8 +1,10 @@
 //! Windows: display and tray are always there; the taskbar is light or dark.
 
 use super::NoDisplay;
+use localport_core::time::Timestamp;
 use windows_sys::Win32::Foundation::ERROR_SUCCESS;
 use windows_sys::Win32::System::Registry::{HKEY_CURRENT_USER, RRF_RT_REG_DWORD, RegGetValueW};
+use windows_sys::Win32::System::Time::{GetTimeZoneInformation, TIME_ZONE_INFORMATION};
 use windows_sys::w;
 
 /// Opens the display.
@@ -42,6 +44,25 @@ pub(crate) fn dark_bar() -> bool {
         )
     };
     result != ERROR_SUCCESS || light == 0
+}
+
+/// What has to be added to UTC now, in seconds; zero where that is not known.
+pub(crate) fn utc_offset(_now: Timestamp) -> i32 {
+    // What the function says of the season.
+    const STANDARD: u32 = 1;
+    const DAYLIGHT: u32 = 2;
+    let mut zone = TIME_ZONE_INFORMATION::default();
+    // SAFETY: the pointer is valid for the call, which fills the structure in.
+    #[allow(unsafe_code)]
+    let season = unsafe { GetTimeZoneInformation(&raw mut zone) };
+    // In minutes, and the other way round: UTC is the local time plus the bias.
+    let bias = match season {
+        STANDARD => zone.Bias + zone.StandardBias,
+        DAYLIGHT => zone.Bias + zone.DaylightBias,
+        u32::MAX => 0,
+        _ => zone.Bias,
+    };
+    -bias * 60
 }
 
 /// A display does not go away on Windows without the session's end.

@@ -4,7 +4,7 @@
 //! An open menu stays open: the root is never replaced. Everything here runs on the
 //! main thread, so that one update is one hop.
 
-use super::{Group, Menu, More, Remedy, Row, icons};
+use super::{Group, Menu, More, Remedy, Row, Trouble, icons};
 use crate::surface::Action;
 use localport_core::command::Selector;
 use tauri::menu::{CheckMenuItem, IsMenuItem, MenuItem, PredefinedMenuItem, Submenu};
@@ -33,6 +33,7 @@ pub(crate) struct Tray {
     rows: Vec<Drawn>,
     more: Option<DrawnMore>,
     groups: Option<Submenu<Wry>>,
+    recent: Option<Submenu<Wry>>,
     shown: Menu,
 }
 
@@ -72,6 +73,7 @@ impl Tray {
             rows: Vec::new(),
             more: None,
             groups: None,
+            recent: None,
             shown: menu.clone(),
         };
         tray.rebuild(&menu)?;
@@ -135,6 +137,15 @@ impl Tray {
             self.root.insert(&new, at)?;
             *drawn = new;
         }
+        if menu.recent != self.shown.recent
+            && let Some(drawn) = &mut self.recent
+        {
+            let new = recent(app, &menu.recent)?;
+            self.root.remove(drawn)?;
+            let above = usize::from(menu.more.is_some()) + usize::from(self.groups.is_some());
+            self.root.insert(&new, first + menu.rows.len() + above)?;
+            *drawn = new;
+        }
         let (Some(drawn), Some(more), Some(shown)) = (&mut self.more, &menu.more, &self.shown.more)
         else {
             return Ok(());
@@ -158,6 +169,7 @@ impl Tray {
         self.more = menu.more.as_ref().map(|more| DrawnMore::new(app, more)).transpose()?;
 
         self.groups = (!menu.groups.is_empty()).then(|| groups(app, &menu.groups)).transpose()?;
+        self.recent = (!menu.recent.is_empty()).then(|| recent(app, &menu.recent)).transpose()?;
 
         let line = || PredefinedMenuItem::separator(app);
         let keep = MenuItem::with_id(app, "keep", "Keep running", true, none())?;
@@ -174,12 +186,13 @@ impl Tray {
         items.extend(self.rows.iter().map(|row| &row.submenu as &dyn IsMenuItem<Wry>));
         items.extend(self.more.iter().map(|more| &more.submenu as &dyn IsMenuItem<Wry>));
         items.extend(self.groups.iter().map(|groups| groups as &dyn IsMenuItem<Wry>));
+        items.extend(self.recent.iter().map(|recent| recent as &dyn IsMenuItem<Wry>));
         items.extend([&below as &dyn IsMenuItem<Wry>, &open, &quit]);
         self.root.append_items(&items)
     }
 }
 
-/// The submenu of groups, each with its two switches.
+/// The submenu of groups, each with its two switches and its retry.
 fn groups(app: &AppHandle, groups: &[Group]) -> tauri::Result<Submenu<Wry>> {
     let all = Submenu::with_id(app, "groups", "Groups", true)?;
     for (index, group) in groups.iter().enumerate() {
@@ -188,10 +201,28 @@ fn groups(app: &AppHandle, groups: &[Group]) -> tauri::Result<Submenu<Wry>> {
         };
         let on = item("all-on", "All on", group.can_on)?;
         let off = item("all-off", "All off", group.can_off)?;
+        let retry = item("all-retry", "Retry now", group.can_retry)?;
         let id = format!("group/{index}");
         let submenu =
-            Submenu::with_id_and_items(app, id, escape(&group.title), true, &[&on, &off])?;
+            Submenu::with_id_and_items(app, id, escape(&group.title), true, &[&on, &off, &retry])?;
         all.append(&submenu)?;
+    }
+    Ok(all)
+}
+
+/// The submenu of the last troubles, each with what its notification offers.
+fn recent(app: &AppHandle, recent: &[Trouble]) -> tauri::Result<Submenu<Wry>> {
+    let all = Submenu::with_id(app, "recent", "Recent problems", true)?;
+    for (index, trouble) in recent.iter().enumerate() {
+        let item = |what: &str, text: &str, enabled| {
+            MenuItem::with_id(app, format!("{what}/{index}"), text, enabled, none())
+        };
+        let reason = item("trouble-reason", &escape(&trouble.reason), false)?;
+        let retry = item("trouble-retry", "Retry now", trouble.can_retry)?;
+        let open = item("trouble-open", "Open window", true)?;
+        let items: [&dyn IsMenuItem<Wry>; 3] = [&reason, &retry, &open];
+        let id = format!("trouble/{index}");
+        all.append(&Submenu::with_id_and_items(app, id, escape(&trouble.title), true, &items)?)?;
     }
     Ok(all)
 }
@@ -283,6 +314,14 @@ pub(crate) fn action(id: &str, menu: &Menu) -> Option<Action> {
         _ => {}
     }
     let (what, name) = id.split_once('/')?;
+    if let "trouble-retry" | "all-retry" | "trouble-open" = what {
+        let index = name.parse::<usize>().ok()?;
+        return Some(match what {
+            "trouble-open" => Action::OpenWindow,
+            "all-retry" => Action::Retry { selector: menu.groups.get(index)?.selector.clone() },
+            _ => Action::Retry { selector: menu.recent.get(index)?.retry.clone() },
+        });
+    }
     if let Some(on) = match what {
         "all-on" => Some(true),
         "all-off" => Some(false),
@@ -325,6 +364,7 @@ fn same_items(menu: &Menu, shown: &Menu) -> bool {
     names(&menu.rows).eq(names(&shown.rows))
         && menu.keep == shown.keep
         && selectors(menu) == selectors(shown)
+        && menu.recent.is_empty() == shown.recent.is_empty()
         && match (&menu.more, &shown.more) {
             (None, None) => true,
             (Some(one), Some(other)) => {
@@ -411,6 +451,13 @@ mod tests {
                 title: String::new(),
                 can_on: true,
                 can_off: true,
+                can_retry: true,
+            }],
+            recent: vec![Trouble {
+                title: String::new(),
+                reason: String::new(),
+                retry: Selector::Context("staging".to_owned()),
+                can_retry: true,
             }],
             keep: true,
         };
@@ -424,6 +471,13 @@ mod tests {
                 Some(Action::SwitchGroup { selector: Selector::Tag(name("db")), on: false }),
             ),
             ("all-on/1", None),
+            ("all-retry/0", Some(Action::Retry { selector: Selector::Tag(name("db")) })),
+            (
+                "trouble-retry/0",
+                Some(Action::Retry { selector: Selector::Context(name("staging")) }),
+            ),
+            ("trouble-retry/1", None),
+            ("trouble-open/0", Some(Action::OpenWindow)),
             ("switch/a/b", Some(Action::Switch { name: name("a/b"), on: false })),
             ("switch/far", Some(Action::Switch { name: name("far"), on: true })),
             ("copy/far", Some(Action::Copy { name: name("far") })),

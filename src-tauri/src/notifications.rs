@@ -139,7 +139,7 @@ impl Notifications {
     fn remember(&mut self, act: &Act) {
         match act {
             Act::Show(message) | Act::Replace(message) => {
-                tracing::info!(title = message.title, "a person is told");
+                tracing::info!("a person is told: {}", message.title);
                 self.offers.insert(message.key.clone(), message.actions.clone());
             }
             Act::Withdraw(key) => {

@@ -4,6 +4,7 @@
 //! Nothing here depends on the session that the tests run in, and nothing outlives it.
 
 pub mod driver;
+pub mod notices;
 pub mod tray;
 pub mod windows;
 
@@ -211,6 +212,9 @@ impl App {
 
 impl Drop for App {
     fn drop(&mut self) {
+        if thread::panicking() {
+            eprintln!("the app said:\n{}", self.said());
+        }
         end_group(&mut self.child);
     }
 }

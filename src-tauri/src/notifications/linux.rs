@@ -79,11 +79,14 @@ impl Screen {
         match timeout(SERVER_BUDGET, self.try_show(&message)).await {
             Ok(Ok(())) => {}
             Ok(Err(error)) => {
-                tracing::info!(title = message.title, "not shown by the desktop: {error}");
+                tracing::info!("`{}` is not shown: {error}", message.title);
                 self.server = None;
             }
             Err(_) => {
-                tracing::warn!(title = message.title, "the notification server does not answer");
+                tracing::warn!(
+                    "`{}` is not shown: the notification server is silent",
+                    message.title
+                );
                 self.server = None;
             }
         }

@@ -33,7 +33,7 @@ impl Screen {
     /// Shows `message`.
     pub(super) async fn show(&mut self, message: Message) {
         let Ok(place) = self.waiting.clone().try_acquire_owned() else {
-            tracing::info!(title = message.title, "too many messages are unanswered");
+            tracing::info!("`{}` is not shown: too many are unanswered", message.title);
             return;
         };
         let (title, say) = (message.title.clone(), self.say.clone());
@@ -42,7 +42,7 @@ impl Screen {
             drop(place);
         });
         if let Err(error) = started {
-            tracing::warn!(title, "not shown: {error}");
+            tracing::warn!("`{title}` is not shown: {error}");
         }
     }
 
@@ -69,7 +69,7 @@ fn show_and_wait(message: Message, say: &mpsc::Sender<Answer>) {
         })
     });
     if let Err(error) = answered {
-        tracing::info!(title = message.title, "not shown by the desktop: {error}");
+        tracing::info!("`{}` is not shown: {error}", message.title);
     }
 }
 

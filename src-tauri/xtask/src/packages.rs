@@ -24,6 +24,7 @@ pub const TEST: &[&str] = &[
     "curl",
     "dbus",
     "dbus-x11",
+    "dunst",
     "fonts-dejavu-core",
     "mariadb-server",
     "postgresql",

@@ -170,10 +170,13 @@ fn next_second(until: Timestamp, now: Timestamp) -> Option<Timestamp> {
     Some(Timestamp(until.0 - (left - 1) / 1_000 * 1_000))
 }
 
+/// Whether each is on, and whether it waits.
+type Members = Vec<(bool, bool)>;
+
 /// The places, then the tags, that at least two forwards have; both in the order of the
 /// configuration.
 fn groups(forwards: &[Forward], leaving: bool, now: Timestamp) -> Vec<Group> {
-    let mut groups: Vec<(Selector, String, Vec<(bool, bool)>)> = vec![];
+    let mut groups: Vec<(Selector, String, Members)> = vec![];
     let mut join = |selector: Selector, name: String, on: (bool, bool)| match groups
         .iter_mut()
         .find(|(known, ..)| *known == selector)
@@ -196,7 +199,7 @@ fn groups(forwards: &[Forward], leaving: bool, now: Timestamp) -> Vec<Group> {
     }
     groups.retain(|(_, _, members)| members.len() > 1);
     groups.truncate(GROUPS);
-    let group = |(selector, name, members): (Selector, String, Vec<(bool, bool)>)| {
+    let group = |(selector, name, members): (Selector, String, Members)| {
         let on = members.iter().filter(|(on, _)| *on).count();
         let words = match on {
             0 => "off".to_owned(),
@@ -435,14 +438,14 @@ mod tests {
     #[test]
     fn s4_3_a_configuration_that_waits_is_said() {
         let mut snapshot = snapshot(vec![serving("a")]);
-        let before = menu(&snapshot, NOW).summary;
+        let before = menu(&snapshot, &[], NOW).summary;
         snapshot.config.pending = Some(localport_core::snapshot::Pending {
             why: localport_core::snapshot::PendingWhy::Invalid,
             sentence: "`a.yaml` has 1 error; what ran before goes on".to_owned(),
             hint: "Correct it".to_owned(),
         });
         let words = format!("{before} · a newer configuration is not in force");
-        assert_eq!(menu(&snapshot, NOW).summary, words);
+        assert_eq!(menu(&snapshot, &[], NOW).summary, words);
     }
 
     #[test]

@@ -8,6 +8,8 @@ mod cli;
 mod history;
 #[path = "explain/kube.rs"]
 mod kube;
+#[path = "explain/pages.rs"]
+mod pages;
 #[path = "explain/ssh.rs"]
 mod ssh;
 

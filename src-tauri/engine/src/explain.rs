@@ -106,8 +106,7 @@ impl Explainer {
     async fn walk(&self, walk: &mut Walk, login: bool) {
         match walk.subject().spec.target.clone() {
             Target::Ssh(target) => {
-                // Nothing follows that could use the connection.
-                let adapter = self.over_ssh(Duration::ZERO);
+                let adapter = self.over_ssh();
                 self.ssh(walk, &adapter, &target).await;
                 adapter.shutdown(END).await;
             }
@@ -116,8 +115,7 @@ impl Explainer {
                 if !login {
                     options.plugin_limit = options.plugin_limit.min(QUIET_PLUGIN);
                 }
-                // A stop on the way lasts from one step to the next.
-                let ssh = Arc::new(self.over_ssh(self.ssh.linger));
+                let ssh = Arc::new(self.over_ssh());
                 let adapter = KubeAdapter::new(&self.registry, options).behind(ssh.clone());
                 self.kube(walk, &adapter, &target, login).await;
                 adapter.shutdown(END).await;
@@ -126,8 +124,8 @@ impl Explainer {
         }
     }
 
-    fn over_ssh(&self, linger: Duration) -> SshAdapter {
-        let options = SshOptions { linger, ..self.ssh.clone() };
+    fn over_ssh(&self) -> SshAdapter {
+        let options = self.ssh.clone();
         SshAdapter::new(&self.registry, &self.home, self.journal.clone(), options)
     }
 

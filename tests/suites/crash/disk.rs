@@ -44,7 +44,8 @@ fn echoes(client: &mut TcpStream, text: &[u8]) {
 fn goes_on(sandbox: &Sandbox, open: &mut TcpStream) {
     let begun = Instant::now();
     assert_eq!(sandbox.run(["stop", "other"]).code, Some(0));
-    assert_eq!(sandbox.run(["start", "other"]).code, Some(0));
+    let started = sandbox.run(["start", "other"]);
+    assert_eq!(started.code, Some(0), "{started:?}");
     assert!(begun.elapsed() < Duration::from_secs(10), "{:?}", begun.elapsed());
     echoes(open, b"the old client");
     echoes(&mut client(&sandbox.until("it serves", serving)), b"a new client");

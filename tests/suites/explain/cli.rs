@@ -62,5 +62,9 @@ fn g8_a_taken_port_is_found_first() {
     assert_eq!(found["finding"]["step"], "listener", "{found:#}");
     assert_eq!(found["finding"]["problem"]["code"], "port-in-use");
     let answer = found["steps"].as_array().unwrap().last().unwrap();
-    assert_eq!((&answer["step"], &answer["outcome"]), (&json!("answer"), &json!("ok")));
+    assert_eq!(
+        (&answer["step"], &answer["outcome"]),
+        (&json!("answer"), &json!("ok")),
+        "{found:#}"
+    );
 }

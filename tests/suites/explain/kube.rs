@@ -1,16 +1,18 @@
 //! Faults on the way into a cluster.
 
 use crate::{Ground, asks_for_a_page, assert_found, assert_well, forward};
-use localport_core::config::{ForwardSpec, KubeResource, KubeTarget, PortRef, Target};
-use localport_core::diagnosis::{Diagnosis, Step};
+use localport_core::config::{ForwardSpec, KubeResource, KubeTarget, PortRef, SshHost, Target};
+use localport_core::diagnosis::{Diagnosis, Step, Subject};
 use localport_core::problem::Code;
 use localport_engine::adapter::ssh::SshOptions;
 use localport_tests::apiserver::{ApiServer, Backend, CONTEXT, PodSpec, Tls};
 use localport_tests::ports::free_port;
+use localport_tests::sshd::Sshd;
 use serde_json::{Value, json};
 use std::fs;
 use std::io::{Read, Write};
 use std::os::unix::fs::PermissionsExt;
+use std::time::Duration;
 
 /// A cluster with one ready pod behind `svc/orders`.
 struct Cluster {
@@ -168,6 +170,90 @@ async fn g8_proxies() {
     assert!(asked.contains("Proxy-Authorization: Basic bWU6aHVudGVyMg=="), "{asked}");
 }
 
+/// A server that accepts and then says nothing is not mistaken for one that is away.
+#[tokio::test(flavor = "multi_thread")]
+async fn g8_a_server_that_never_shakes_hands() {
+    let cluster = Cluster::new().await;
+    let mute = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    cluster.edit(|it| it["server"] = json!(format!("https://{}", mute.local_addr().unwrap())));
+    let found = cluster.explain(service("orders")).await;
+    assert_found(&found, Step::Tls, Code::KubeUnreachable, &["does not answer"]);
+}
+
+/// The whole walk has a limit, and blames the step that it was in.
+#[tokio::test(flavor = "multi_thread")]
+async fn g8_a_walk_has_a_limit() {
+    let cluster = Cluster::new().await;
+    cluster.plugin("sleep 1000");
+    let ground = Ground::new(SshOptions::default(), cluster.server.kubeconfig());
+    let explainer = ground.explainer.clone().within(Duration::from_secs(2));
+    let subject = Subject { spec: service("orders"), context: None };
+    let found = explainer.explain(subject, None, None, false).await;
+    assert_found(&found, Step::Auth, Code::KubeLoginPlugin, &["did not end within"]);
+}
+
+/// A walk that is called off takes what it started along.
+#[tokio::test(flavor = "multi_thread")]
+async fn g8_a_walk_that_is_called_off_leaves_nothing() {
+    let cluster = Cluster::new().await;
+    let told = cluster.server.kubeconfig().with_file_name("pid");
+    cluster.plugin(&format!("echo $$ > {0}.new; mv {0}.new {0}; exec sleep 1000", told.display()));
+    let walk = cluster.explain(service("orders"));
+    let started = async {
+        loop {
+            // The plugin tells of itself by this file only.
+            if let Ok(pid) = fs::read_to_string(&told) {
+                return pid.trim().to_owned();
+            }
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    let pid = tokio::select! {
+        found = walk => panic!("it ended: {found:?}"),
+        pid = started => pid,
+    };
+    let end = std::time::Instant::now() + crate::DEADLINE;
+    let lives = || {
+        let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+        stat.rsplit(')').next().is_some_and(|rest| !rest.is_empty() && !rest.starts_with(" Z"))
+    };
+    while lives() {
+        assert!(std::time::Instant::now() < end, "the plugin {pid} outlives the walk");
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+}
+
+/// A cluster behind an SSH host: the host is named when it is the host that fails.
+#[tokio::test(flavor = "multi_thread")]
+async fn g8_a_cluster_behind_an_ssh_host() {
+    let cluster = Cluster::new().await;
+    let mut sshd = Sshd::start();
+    let options = SshOptions { extra_args: sshd.client_args(), ..SshOptions::default() };
+    let ground = Ground::new(options, cluster.server.kubeconfig());
+    let behind = sshd.target("127.0.0.1", 0);
+    let spec = || {
+        let mut spec = service("orders");
+        let Target::Kube(target) = &mut spec.target else { unreachable!() };
+        target.via = Some(SshHost {
+            host: behind.host.clone(),
+            user: behind.user.clone(),
+            port: behind.port,
+            key_file: behind.key_file.clone(),
+            password: None,
+        });
+        spec
+    };
+    let found = ground.explain(spec()).await;
+    assert!(found.well, "{found:?}");
+    let tcp = found.steps.iter().find(|walked| walked.step == Step::Tcp).unwrap();
+    assert!(tcp.said.contains(&format!("127.0.0.1:{}", sshd.port())), "{tcp:?}");
+    sshd.stop();
+    let found = ground.explain(spec()).await;
+    let place = format!("127.0.0.1:{}", sshd.port());
+    assert_eq!(found.finding.as_ref().map(|it| it.step), Some(Step::Tcp), "{found:?}");
+    assert!(found.finding.unwrap().problem.sentence.contains(&place));
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn g8_certificates() {
     let table = [
@@ -221,8 +307,14 @@ async fn g8_logins() {
 #[tokio::test(flavor = "multi_thread")]
 async fn g8_no_browser_opens_unasked() {
     let cluster = Cluster::new().await;
-    cluster.names_plugin("kubectl", &["oidc-login", "get-token"]);
+    let told = cluster.server.kubeconfig().with_file_name("it ran");
+    cluster.plugin(&format!("touch '{}'; exit 1", told.display()));
+    let script = cluster.server.kubeconfig().with_file_name("plugin");
+    let named = script.with_file_name("kubectl");
+    fs::rename(script, &named).unwrap();
+    cluster.names_plugin(named.to_str().unwrap(), &["oidc-login", "get-token"]);
     let found = cluster.explain(service("orders")).await;
+    assert!(!told.exists(), "no step runs it");
     assert!(!found.well && found.finding.is_none(), "{found:?}");
     let auth = found.steps.iter().find(|walked| walked.step == Step::Auth).unwrap();
     assert!(auth.said.contains("--login"), "{auth:?}");

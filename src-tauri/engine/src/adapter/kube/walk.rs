@@ -53,11 +53,14 @@ impl KubeAdapter {
             let road = cluster.gate.road(&config, proxy.as_deref(), &merged).await?;
             Ok((config, road, merged.paths()))
         };
-        let (config, road, files) =
+        let (mut config, road, files) =
             made.await.map_err(|fault: Fault| problem(&fault, &cluster.place(target)))?;
-        let plugin = config.auth_info.exec.as_ref().map(|exec| {
-            (exec.command.clone().unwrap_or_default(), exec.args.clone().unwrap_or_default())
-        });
+        // Taken out: the client's own TLS settings would run it, unasked and without a limit.
+        let plugin = config
+            .auth_info
+            .exec
+            .take()
+            .map(|exec| (exec.command.unwrap_or_default(), exec.args.unwrap_or_default()));
         Ok(Server { cluster, target: target.clone(), config, road, files, plugin })
     }
 }

@@ -22,6 +22,7 @@ mod certs;
 mod faults;
 mod forward;
 mod http;
+mod slices;
 mod store;
 
 pub use backend::Backend;
@@ -364,13 +365,18 @@ impl ApiServer {
             self.add_namespace(namespace);
         }
         self.state().store().put(resource, namespace, name, object);
-        self.state().wake();
+        self.settle(namespace);
     }
 
     /// Removes any object.
     pub fn remove(&self, resource: &str, namespace: &str, name: &str) {
         self.state().store().remove(resource, namespace, name);
-        self.state().wake();
+        self.settle(namespace);
+    }
+
+    /// Serves endpoint slices from now on; before, it is a server that is too old for them.
+    pub fn serve_slices(&self) {
+        self.state().faults().slices = true;
     }
 
     /// Refuses `verb` on `resource` (such as `create` on `pods/portforward`) from now on.
@@ -476,6 +482,14 @@ impl ApiServer {
 
     fn edit(&self, resource: &str, namespace: &str, name: &str, edit: impl FnOnce(&mut Value)) {
         self.state().store().edit(resource, namespace, name, edit);
+        self.settle(namespace);
+    }
+
+    /// Lets the controllers and the watches see what changed.
+    fn settle(&self, namespace: &str) {
+        if self.state().faults().slices {
+            self.state().store().slice(namespace);
+        }
         self.state().wake();
     }
 

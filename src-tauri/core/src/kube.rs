@@ -10,6 +10,7 @@ mod pool;
 mod proxy;
 mod resolve;
 mod selector;
+mod slices;
 mod token;
 mod way;
 
@@ -19,6 +20,7 @@ pub use pool::{Pick, PoolLimits, TunnelView, pick};
 pub use proxy::{Proxy, ProxyEnv, Scheme, Server, choose_proxy};
 pub use resolve::{Known, resolve};
 pub use selector::{Requirement, Selector};
+pub use slices::{pods_in, resolve_among};
 pub use token::{Age, age, token_expiry};
 pub use way::{Refusal, Verdict, Way, begin, fall_back};
 
@@ -77,4 +79,30 @@ pub struct ServicePort {
     pub number: u16,
     /// The pod's port behind it, by number or by the container port's name.
     pub target: PortRef,
+}
+
+/// Some of the pods behind a service, as the service's own controller sees them
+/// (`discovery.k8s.io/v1`).
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Slice {
+    /// The service.
+    pub service: String,
+    /// Its TCP ports by the name that the service gives them, with the number inside
+    /// these pods.
+    pub ports: Vec<ContainerPort>,
+    /// The pods.
+    pub pods: Vec<SlicePod>,
+}
+
+/// A pod in a slice.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SlicePod {
+    /// Name.
+    pub name: String,
+    /// UID.
+    pub uid: String,
+    /// Whether it takes connections.
+    pub ready: bool,
+    /// Whether it has been told to end.
+    pub terminating: bool,
 }

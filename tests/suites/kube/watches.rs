@@ -2,9 +2,10 @@
 
 use crate::rig::{Rig, greeting, options, service, until, within};
 use localport_core::config::{KubeResource, KubeTarget, PortRef, Target};
+use localport_core::problem::Code;
+use localport_core::snapshot::Snapshot;
 use localport_engine::adapter::Adapter;
 use localport_engine::adapter::ssh::SshOptions;
-use localport_engine::registry::LeaseKind;
 use localport_tests::apiserver::{ApiServer, Backend, CONTEXT, PodSpec};
 use localport_tests::engine::{Engine, echo, forward};
 use localport_tests::network::Network;
@@ -15,7 +16,7 @@ use tokio::net::TcpStream;
 use tokio::time::Instant;
 
 /// S7.2: a thousand forwards to services of twenty namespaces have two watches for each
-/// namespace, all of them on one connection.
+/// namespace, and all that is watched is on two connections.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn s7_2_a_thousand_forwards_over_twenty_namespaces_share_forty_watches() {
     let server = ApiServer::start().await.unwrap();
@@ -43,22 +44,27 @@ async fn s7_2_a_thousand_forwards_over_twenty_namespaces_share_forty_watches() {
     });
     let engine =
         Engine::start(forwards.collect(), SshOptions::default(), options(server.kubeconfig()));
-    engine
-        .until("a thousand serving", |s| {
-            s.forwards.iter().filter(|f| f.word(s.at) == "serving").count() == 1_000
-        })
-        .await;
-    assert_eq!(server.open_watches().len(), 40, "{:?}", server.open_watches());
-    let leases = engine.handle.resources();
-    assert_eq!(leases.iter().filter(|lease| lease.kind == LeaseKind::Watch).count(), 40);
+    // A busy machine may take its time, as long as it gets on.
+    for share in [100, 250, 500, 750, 1_000] {
+        let serving =
+            |s: &Snapshot| s.forwards.iter().filter(|f| f.word(s.at) == "serving").count();
+        engine.until(&format!("{share} serving"), |s| serving(s) >= share).await;
+    }
+    // What follows targets; the clusters' own state is watched beside it.
+    let follows = |resource: &str| matches!(resource, "pods" | "services" | "endpointslices");
+    let open = server.open_watches();
+    let following = open.iter().filter(|(resource, _)| follows(resource)).count();
+    assert_eq!(following, 40, "{open:?}");
+    assert_eq!(server.count("list", "pods") + server.count("list", "services"), 40);
     println!(
-        "1,000 forwards: 40 watches on {} connections of {} made",
+        "1,000 forwards: {following} watches of {} in all, on {} connections of {} made",
+        open.len(),
         server.multiplexed(),
         server.connections()
     );
     // Those that began before the first one was known to be shared have ended.
     assert!(server.multiplexed() <= 20, "{}", server.multiplexed());
-    until("one connection for all watches", || server.multiplexed_now() == 1).await;
+    until("two connections for all watches", || server.multiplexed_now() <= 2).await;
     for port in ports.iter().step_by(100) {
         assert_eq!(within(echo(*port, b"hello")).await.unwrap(), b"hello");
     }
@@ -85,6 +91,40 @@ async fn behind() -> (Rig, Network, [Backend; 2], TempDir) {
         rig.server.add_pod(pod.port("http", 8080, backend));
     }
     (rig, network, backends, dir)
+}
+
+/// S7.2: without the right to list pods, a service is followed through its endpoint slices:
+/// named ports, pods that end, pods that are not ready.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn s7_2_without_the_right_to_list_pods_a_service_is_seen_through_its_slices() {
+    let rig = Rig::new().await;
+    rig.server.serve_slices();
+    rig.server.forbid("list", "pods");
+    let mut backends = Vec::new();
+    for (name, port) in [("orders-0", 8080), ("orders-1", 9090)] {
+        let backend = Backend::start(name).await.unwrap();
+        let pod = PodSpec::new("shop", name).label("app", "orders");
+        rig.server.add_pod(pod.port("http", port, &backend));
+        backends.push(backend);
+    }
+    rig.server.add_service("shop", "orders", &[("app", "orders")], &[("web", 80, "http")]);
+    let session = rig.opened(&service("orders", 80)).await;
+    assert_eq!(session.route().endpoint, "pod orders-1");
+    assert_eq!(greeting(&session).await, "orders-1");
+    until("its watches", || {
+        let mut open = rig.server.open_watches();
+        open.sort();
+        open.into_iter().map(|(resource, _)| resource).eq(["endpointslices", "services"])
+    })
+    .await;
+    let seen = session.route();
+    rig.server.terminate("shop", "orders-1");
+    assert_eq!(within(session.rerouted(&seen)).await.endpoint, "pod orders-0");
+    assert_eq!(greeting(&session).await, "orders-0");
+    rig.server.set_ready("shop", "orders-0", false);
+    let problem = within(session.lost()).await;
+    assert_eq!(problem.code, Code::KubeNoReadyPod);
+    assert!(problem.sentence.contains("0 of 2 pods are ready"), "{problem}");
 }
 
 /// S7.4: a watch whose path died without a word is replaced within ten seconds, and what

@@ -30,6 +30,7 @@ pub(crate) struct Faults {
     pub(crate) ways: HashMap<&'static str, (u16, bool)>,
     pub(crate) seen: Vec<Seen>,
     pub(crate) watching: Vec<(String, String)>,
+    pub(crate) slices: bool,
     pub(crate) connections: usize,
     pub(crate) multiplexed: usize,
     pub(crate) multiplexed_now: usize,

@@ -145,6 +145,9 @@ async fn answer(request: Request<Incoming>, state: &Arc<State>, tasks: &Tasks) -
         }
         ("create", "selfsubjectaccessreviews") => review(request, state).await,
         ("get" | "create", "pods/portforward") => forward::answer(request, &asked, state, tasks),
+        (_, "endpointslices") if !state.faults().slices => {
+            text(StatusCode::NOT_FOUND, "404 page not found")
+        }
         ("list", _) => ok(&list(&asked, state)),
         ("watch", _) => watch(&asked, state),
         ("get", _) => match state.store().get(resource, namespace, name) {

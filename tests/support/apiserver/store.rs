@@ -1,6 +1,6 @@
 //! Owns a double's objects, their versions, and the history that watches read.
 
-use super::Life;
+use super::{Life, slices};
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, HashMap};
 use std::net::SocketAddr;
@@ -123,6 +123,35 @@ impl Store {
         self.version += 1;
         self.oldest = self.version;
         self.history.clear();
+    }
+
+    /// Brings the endpoint slices of `namespace` up to date, as the service's controller
+    /// does: one slice for each service and set of port numbers.
+    pub(crate) fn slice(&mut self, namespace: &str) {
+        let mut wanted: BTreeMap<String, Value> = BTreeMap::new();
+        for service in self.list("services", namespace) {
+            for pod in self.list("pods", namespace) {
+                if let Some((name, ports, endpoint)) = slices::entry(&service, &pod) {
+                    let slice =
+                        wanted.entry(name).or_insert_with(|| slices::empty(&service, ports));
+                    if let Some(endpoints) = slice["endpoints"].as_array_mut() {
+                        endpoints.push(endpoint);
+                    }
+                }
+            }
+        }
+        for old in self.list("endpointslices", namespace) {
+            let name = old["metadata"]["name"].as_str().unwrap_or_default();
+            if !wanted.contains_key(name) {
+                self.remove("endpointslices", namespace, name);
+            }
+        }
+        for (name, slice) in wanted {
+            let old = self.get("endpointslices", namespace, &name);
+            if old.is_none_or(|old| old["endpoints"] != slice["endpoints"]) {
+                self.put("endpointslices", namespace, &name, slice);
+            }
+        }
     }
 
     fn record(&mut self, kind: &'static str, key: Key, mut object: Value) {

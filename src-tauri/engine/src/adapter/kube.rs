@@ -219,7 +219,7 @@ impl KubeAdapter {
                     return Some(());
                 }
                 // The server is away; whether it is back, the watch will tell.
-                Err(_) if pods.view().trouble.is_some() => {
+                Err(_) if away(pods.view().trouble.as_ref()) => {
                     was_bad = true;
                     pods.well().await;
                 }
@@ -380,6 +380,11 @@ impl Adapter for KubeAdapter {
             }
         })
     }
+}
+
+/// Whether `trouble` is that the server is away, and not a missing right.
+fn away(trouble: Option<&Fault>) -> bool {
+    trouble.is_some_and(|fault| !matches!(fault, Fault::Forbidden { .. }))
 }
 
 fn kube_target(target: &Target) -> Result<&KubeTarget, Problem> {

@@ -19,12 +19,13 @@ use k8s_openapi::api::authorization::v1::{
     ResourceAttributes, SelfSubjectAccessReview, SelfSubjectAccessReviewSpec,
 };
 use k8s_openapi::api::core::v1 as api;
+use k8s_openapi::api::discovery::v1::EndpointSlice;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
 use kube::api::{Api, PostParams};
 use kube::core::NamespaceResourceScope;
 use kube::{Client, Error, Resource};
 use localport_core::config::{KubeResource, KubeTarget};
-use localport_core::kube::{Fault, Place, Pod, ProxyEnv, Right, Selector, Service};
+use localport_core::kube::{Fault, Place, Pod, ProxyEnv, Right, Selector, Service, Slice};
 use serde::de::DeserializeOwned;
 use std::collections::HashMap;
 use std::fmt::Debug;
@@ -81,6 +82,7 @@ pub(super) struct Cluster {
 struct Feeds {
     pods: HashMap<(String, Option<String>), Weak<Feed<Pod>>>,
     services: HashMap<(String, Option<String>), Weak<Feed<Service>>>,
+    slices: HashMap<String, Weak<Feed<Slice>>>,
 }
 
 impl Cluster {
@@ -191,6 +193,9 @@ impl Cluster {
         for feed in feeds.services.values().filter_map(Weak::upgrade) {
             feed.doubt();
         }
+        for feed in feeds.slices.values().filter_map(Weak::upgrade) {
+            feed.doubt();
+        }
     }
 
     /// The tunnels to the pod of `endpoint`, shared with whoever uses them already.
@@ -249,6 +254,24 @@ impl Cluster {
         );
         feeds.services.retain(|_, feed| feed.strong_count() > 0);
         feeds.services.insert(key, Arc::downgrade(&feed));
+        feed
+    }
+
+    /// The watch on the endpoint slices of `namespace`, shared with whoever holds it already.
+    pub(super) fn slices(self: &Arc<Self>, namespace: &str) -> Arc<Feed<Slice>> {
+        let mut feeds = self.feeds.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(feed) = feeds.slices.get(namespace).and_then(Weak::upgrade) {
+            return feed;
+        }
+        let feed = Feed::start::<EndpointSlice>(
+            self.clone(),
+            "endpointslices",
+            namespace,
+            None,
+            convert::slice,
+        );
+        feeds.slices.retain(|_, feed| feed.strong_count() > 0);
+        feeds.slices.insert(namespace.to_owned(), Arc::downgrade(&feed));
         feed
     }
 

@@ -4,10 +4,13 @@
 //! states and ports, and no more.
 
 use k8s_openapi::api::core::v1 as api;
+use k8s_openapi::api::discovery::v1 as discovery;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 use localport_core::config::PortRef;
-use localport_core::kube::{ContainerPort, Pod, Requirement, Selector, Service, ServicePort};
+use localport_core::kube::{
+    ContainerPort, Pod, Requirement, Selector, Service, ServicePort, Slice, SlicePod,
+};
 
 /// The pod under its name.
 pub(super) fn pod(from: api::Pod) -> Option<(String, Pod)> {
@@ -42,6 +45,30 @@ pub(super) fn service(from: api::Service) -> Option<(String, Service)> {
         ports: spec.ports.unwrap_or_default().into_iter().filter_map(service_port).collect(),
     };
     Some((name, service))
+}
+
+/// The slice under its name; none where it is not of pods.
+pub(super) fn slice(from: discovery::EndpointSlice) -> Option<(String, Slice)> {
+    let service = from.metadata.labels?.remove("kubernetes.io/service-name")?;
+    let tcp = |protocol: &Option<String>| protocol.as_deref().is_none_or(|name| name == "TCP");
+    let ports = from.ports.unwrap_or_default().into_iter().filter(|port| tcp(&port.protocol));
+    let ports = ports.filter_map(|port| {
+        let name = port.name.filter(|name| !name.is_empty());
+        Some(ContainerPort { name, number: u16::try_from(port.port?).ok()? })
+    });
+    let pods = from.endpoints.unwrap_or_default().into_iter().filter_map(|endpoint| {
+        let pod = endpoint.target_ref.filter(|target| target.kind.as_deref() == Some("Pod"))?;
+        let conditions = endpoint.conditions.unwrap_or_default();
+        Some(SlicePod {
+            name: pod.name?,
+            uid: pod.uid.unwrap_or_default(),
+            // Unknown counts as ready, says the API.
+            ready: conditions.ready.unwrap_or(true),
+            terminating: conditions.terminating.unwrap_or(false),
+        })
+    });
+    let slice = Slice { service, ports: ports.collect(), pods: pods.collect() };
+    Some((from.metadata.name?, slice))
 }
 
 /// A workload's selector.

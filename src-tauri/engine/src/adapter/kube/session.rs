@@ -14,10 +14,15 @@ use crate::adapter::{ConnectError, Connection, Route, Session, Verdict};
 use crate::registry::LeaseId;
 use futures_util::future::BoxFuture;
 use localport_core::config::{KubeResource, KubeTarget};
-use localport_core::kube::{Fault, Known, Place, Pod, Selector, Service, Unfit, problem, resolve};
+use localport_core::kube::{
+    Fault, Known, Place, Pod, Selector, Service, Slice, Unfit, pods_in, problem, resolve,
+    resolve_among,
+};
 use localport_core::problem::{Code, Problem};
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
 use std::time::Duration;
+use tokio::sync::watch;
 use tokio::time::{Instant, timeout, timeout_at};
 
 /// Time the first lists may take when a session opens.
@@ -42,9 +47,16 @@ const PODS_TRIED: usize = 3;
 pub(super) struct Sight {
     cluster: Arc<Cluster>,
     target: KubeTarget,
-    pods: Arc<Feed<Pod>>,
+    pods: Pods,
     services: Option<Arc<Feed<Service>>>,
     selector: Selector,
+}
+
+/// How the pods are seen.
+enum Pods {
+    Themselves(Arc<Feed<Pod>>),
+    /// As the service's endpoint slices tell, where they may not be listed themselves.
+    InSlices(Arc<Feed<Slice>>),
 }
 
 impl Sight {
@@ -68,9 +80,20 @@ impl Sight {
         let shared = cluster.pods(namespace, None);
         let pods = match &target.resource {
             KubeResource::Pod(name) => {
-                allowed(shared, || cluster.pods(namespace, Some(name))).await?
+                Pods::Themselves(allowed(shared, || cluster.pods(namespace, Some(name))).await?)
             }
-            _ => settled(shared).await?,
+            KubeResource::Service(_) => match settled(shared).await {
+                Err(Fault::Forbidden { missing }) => match settled(cluster.slices(namespace)).await
+                {
+                    // Both rights would do; the one that every kind of target needs is named.
+                    Err(Fault::Forbidden { .. } | Fault::Missing { .. }) => {
+                        return Err(Fault::Forbidden { missing });
+                    }
+                    slices => Pods::InSlices(slices?),
+                },
+                pods => Pods::Themselves(pods?),
+            },
+            _ => Pods::Themselves(settled(shared).await?),
         };
         Ok(Self { cluster: cluster.clone(), target: target.clone(), pods, services, selector })
     }
@@ -78,9 +101,17 @@ impl Sight {
     /// The endpoint that serves now; as in [`resolve`].
     fn resolve(&self, current: Option<&str>, avoid: &[String]) -> Result<Endpoint, Fault> {
         let services = self.services.as_ref().map(|feed| feed.view().items).unwrap_or_default();
-        let pods = self.pods.view().items;
-        let known = Known { services: &services, pods: &pods, selector: &self.selector };
-        resolve(&self.target, known, current, avoid).map(|choice| Endpoint {
+        let pods = self.known_pods();
+        let found = match (&self.pods, &self.target.resource) {
+            (Pods::InSlices(_), KubeResource::Service(name)) => {
+                resolve_among(&self.target, name, &services, &pods, current, avoid)
+            }
+            _ => {
+                let known = Known { services: &services, pods: &pods, selector: &self.selector };
+                resolve(&self.target, known, current, avoid)
+            }
+        };
+        found.map(|choice| Endpoint {
             namespace: self.target.namespace.clone(),
             pod: choice.pod.name.clone(),
             uid: choice.pod.uid.clone(),
@@ -90,13 +121,26 @@ impl Sight {
 
     /// Whether a pod of this name and UID exists.
     fn knows(&self, pod: &str, uid: &str) -> bool {
-        self.pods.view().items.get(pod).is_some_and(|pod| pod.uid == uid)
+        self.known_pods().get(pod).is_some_and(|pod| pod.uid == uid)
+    }
+
+    fn known_pods(&self) -> Arc<BTreeMap<String, Pod>> {
+        match (&self.pods, &self.target.resource) {
+            (Pods::Themselves(feed), _) => feed.view().items,
+            (Pods::InSlices(feed), KubeResource::Service(name)) => {
+                Arc::new(pods_in(&feed.view().items, name))
+            }
+            (Pods::InSlices(_), _) => Arc::default(),
+        }
     }
 
     /// What keeps the watches from being true.
     fn trouble(&self) -> Option<Fault> {
         let services = self.services.as_ref().and_then(|feed| feed.view().trouble);
-        services.or_else(|| self.pods.view().trouble)
+        services.or_else(|| match &self.pods {
+            Pods::Themselves(feed) => feed.view().trouble,
+            Pods::InSlices(feed) => feed.view().trouble,
+        })
     }
 
     /// Runs `check` now and after every change until it gives something.
@@ -106,7 +150,7 @@ impl Sight {
         let mut ways = self.cluster.ways.subscribe();
         loop {
             ways.borrow_and_update();
-            pods.borrow_and_update();
+            pods.see();
             if let Some(services) = &mut services {
                 services.borrow_and_update();
             }
@@ -169,6 +213,51 @@ impl Sight {
             return self.problem(&Fault::NamespaceMissing);
         }
         self.problem(&fault)
+    }
+}
+
+impl Pods {
+    fn subscribe(&self) -> SeenPods {
+        match self {
+            Pods::Themselves(feed) => SeenPods::Themselves(feed.subscribe()),
+            Pods::InSlices(feed) => SeenPods::InSlices(feed.subscribe()),
+        }
+    }
+
+    fn doubt(&self) {
+        match self {
+            Pods::Themselves(feed) => feed.doubt(),
+            Pods::InSlices(feed) => feed.doubt(),
+        }
+    }
+
+    fn lease(&self) -> LeaseId {
+        match self {
+            Pods::Themselves(feed) => feed.lease(),
+            Pods::InSlices(feed) => feed.lease(),
+        }
+    }
+}
+
+/// What somebody has seen of the pods.
+enum SeenPods {
+    Themselves(watch::Receiver<View<Pod>>),
+    InSlices(watch::Receiver<View<Slice>>),
+}
+
+impl SeenPods {
+    fn see(&mut self) {
+        match self {
+            SeenPods::Themselves(view) => drop(view.borrow_and_update()),
+            SeenPods::InSlices(view) => drop(view.borrow_and_update()),
+        }
+    }
+
+    async fn changed(&mut self) -> Result<(), watch::error::RecvError> {
+        match self {
+            SeenPods::Themselves(view) => view.changed().await,
+            SeenPods::InSlices(view) => view.changed().await,
+        }
     }
 }
 

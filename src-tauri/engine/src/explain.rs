@@ -26,7 +26,8 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::net::TcpStream;
 use tokio::sync::mpsc;
-use tokio::time::{Instant, timeout};
+use tokio::time::{Instant, sleep, timeout};
+use tokio_util::sync::CancellationToken;
 
 /// Longest walk. Jump hosts and slow logins included, and less than a person's patience.
 const LIMIT: Duration = Duration::from_secs(60);
@@ -46,6 +47,15 @@ pub struct Explainer {
     registry: Registry,
     journal: Journal,
     limit: Duration,
+    called_off: CancellationToken,
+}
+
+/// How a walk ended.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Ended {
+    Walked,
+    Late,
+    CalledOff,
 }
 
 impl Explainer {
@@ -59,6 +69,7 @@ impl Explainer {
             registry: registry.clone(),
             journal,
             limit: LIMIT,
+            called_off: CancellationToken::new(),
         }
     }
 
@@ -85,6 +96,12 @@ impl Explainer {
         self
     }
 
+    /// Calls its walks off: they end within a second, with whatever they started.
+    #[must_use]
+    pub fn called_off(&self) -> CancellationToken {
+        self.called_off.clone()
+    }
+
     /// Walks the way of `subject`. `live` is the forward as it stands, where a host runs.
     /// Without `login`, no login plugin runs that is known to open a browser.
     pub async fn explain(
@@ -97,18 +114,21 @@ impl Explainer {
         let mut walk = Walk::new(subject);
         walk.ok(Step::Config, None, origin.unwrap_or_default());
         listener(&mut walk, live);
-        if timeout(self.limit, self.walk(&mut walk, login)).await.is_err() {
+        if Box::pin(self.walk(&mut walk, login)).await == Ended::Late {
             walk.late(self.limit);
         }
         walk.finish()
     }
 
-    async fn walk(&self, walk: &mut Walk, login: bool) {
+    /// Walks until the end, the limit, or until it is called off; what the walk's adapters
+    /// hold ends in any case.
+    async fn walk(&self, walk: &mut Walk, login: bool) -> Ended {
         match walk.subject().spec.target.clone() {
             Target::Ssh(target) => {
                 let adapter = self.over_ssh();
-                self.ssh(walk, &adapter, &target).await;
+                let ended = self.bounded(Box::pin(self.ssh(walk, &adapter, &target))).await;
                 adapter.shutdown(END).await;
+                ended
             }
             Target::Kube(target) => {
                 let mut options = self.kube.clone();
@@ -117,10 +137,19 @@ impl Explainer {
                 }
                 let ssh = Arc::new(self.over_ssh());
                 let adapter = KubeAdapter::new(&self.registry, options).behind(ssh.clone());
-                self.kube(walk, &adapter, &target, login).await;
+                let ended = self.bounded(Box::pin(self.kube(walk, &adapter, &target, login))).await;
                 adapter.shutdown(END).await;
                 ssh.shutdown(END).await;
+                ended
             }
+        }
+    }
+
+    async fn bounded(&self, way: impl Future<Output = ()>) -> Ended {
+        tokio::select! {
+            () = way => Ended::Walked,
+            () = sleep(self.limit) => Ended::Late,
+            () = self.called_off.cancelled() => Ended::CalledOff,
         }
     }
 
@@ -138,7 +167,8 @@ impl Explainer {
 /// A step that is one act: what it found, and how long it took.
 async fn timed<T>(act: impl Future<Output = Result<T, Problem>>) -> (Duration, Result<T, Problem>) {
     let begun = Instant::now();
-    let found = act.await;
+    // On the heap: the acts of a whole walk are too much for a thread's stack.
+    let found = Box::pin(act).await;
     (begun.elapsed(), found)
 }
 

@@ -2,9 +2,12 @@
 
 use localport_tests::host::Sandbox;
 use localport_tests::servers::RefusingPort;
-use localport_tests::sshd::Sshd;
+use localport_tests::sshd::{self, Sshd};
+use rustix::process::Signal;
 use serde_json::json;
+use std::io::Write;
 use std::net::TcpListener;
+use std::sync::mpsc;
 
 /// G8: the same answer with a host and without; what is broken exits 1, what is well 0,
 /// what does not exist 2.
@@ -67,4 +70,46 @@ fn g8_a_taken_port_is_found_first() {
         (&json!("answer"), &json!("ok")),
         "{found:#}"
     );
+}
+
+/// G8: Ctrl-C ends the walk at once, and leaves no `ssh` behind.
+#[test]
+fn g8_a_walk_ends_by_ctrl_c_with_what_it_started() {
+    let server = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = server.local_addr().unwrap().port();
+    let (connected, connections) = mpsc::channel();
+    std::thread::spawn(move || {
+        let mut held = vec![];
+        for mut client in server.incoming().map_while(Result::ok) {
+            // A server that greets and then says nothing more.
+            let _ = client.write_all(b"SSH-2.0-mute\r\n");
+            held.push(client);
+            let _ = connected.send(());
+        }
+    });
+    let sandbox = Sandbox::with_config(&format!(
+        "version: \"1.0\"\nservices:\n  - {{name: mute, technology: ssh, local_port: 15999, \
+         remote_port: 80, connection: {{host: 127.0.0.1, port: {port}, remote_host: x}}}}\n"
+    ));
+    let walk = sandbox.spawn(["explain", "mute", "--json"]);
+    // The greeting's connection, then that of `ssh`.
+    for _ in 0..2 {
+        connections.recv_timeout(localport_tests::host::DEADLINE).unwrap();
+    }
+    let ours = || -> Vec<u32> {
+        let of = |pid: &u32| {
+            let line = std::fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+            let line = String::from_utf8_lossy(&line).replace('\0', " ");
+            line.starts_with("ssh ") && line.contains(&format!("-p {port} "))
+        };
+        sshd::parents().into_iter().map(|(pid, _)| pid).filter(of).collect()
+    };
+    assert_eq!(ours().len(), 1, "ssh is on its way");
+    let asked = std::time::Instant::now();
+    walk.signal(Signal::INT);
+    let said = walk.end();
+    assert_eq!(said.code, Some(1), "{said:?}");
+    assert_eq!(said.json()["code"], "called-off");
+    assert!(asked.elapsed() < std::time::Duration::from_secs(10), "{:?}", asked.elapsed());
+    assert_eq!(ours(), Vec::<u32>::new(), "nothing is left");
 }

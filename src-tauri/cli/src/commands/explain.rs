@@ -47,7 +47,17 @@ async fn alone(
     })?;
     let origin = origin(&config, &subject);
     let explainer = Explainer::alone(home, ssh_options())?;
-    Ok(explainer.explain(subject, None, origin, explain.login).await)
+    let called_off = explainer.called_off();
+    let walk = explainer.explain(subject, None, origin, explain.login);
+    tokio::pin!(walk);
+    tokio::select! {
+        diagnosis = &mut walk => return Ok(diagnosis),
+        asked = tokio::signal::ctrl_c() => asked?,
+    }
+    // What it started ends before we do.
+    called_off.cancel();
+    let _ = walk.await;
+    Err(CommandError::new(Exit::Failure, "called-off", "the walk was called off", ""))
 }
 
 fn show(diagnosis: &Diagnosis, output: &mut Output) -> Result<(), CommandError> {

@@ -20,7 +20,7 @@ impl Explainer {
         match opened {
             Err(problem) => walk.settle(Step::Auth, took, problem),
             Ok(session) => {
-                walk.ok(Step::HostKey, None, "known");
+                walk.ok(Step::HostKey, None, "accepted");
                 walk.ok(Step::Auth, Some(took), format!("logged in to {}", target.destination()));
                 if walk.has(Step::Target) {
                     prove(walk, &session, Step::Target).await;

@@ -169,6 +169,7 @@ impl<S: Surface> Controller<S> {
                 self.ask(if on { Command::Start(selector) } else { Command::Stop(selector) });
             }
             Action::Retry { selector } => self.ask(Command::RetryNow(selector)),
+            Action::LogIn { context } => self.ask(Command::Login(context)),
             Action::KeepRunning => self.ask(Command::CancelQuit),
             Action::Remedy { name } => {
                 if let Some(command) = self.remedy(name) {

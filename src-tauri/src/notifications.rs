@@ -11,7 +11,7 @@ mod platform;
 
 use crate::desktop;
 use crate::surface::Action as Asked;
-use localport_core::command::{Command, Selector};
+use localport_core::command::Command;
 use localport_core::event::Kind;
 use localport_core::notify::{Act, Action, History, Input, Key, Message, Now, Recent, decide};
 use localport_core::snapshot::Snapshot;
@@ -152,7 +152,8 @@ impl Notifications {
         let offered = self.offers.get(key).into_iter().flatten();
         let mut offered = offered.filter(|action| action.id() == button);
         match offered.next() {
-            Some(Action::Retry(selector)) => self.retry(selector.clone()),
+            Some(Action::Retry(selector)) => self.ask(Command::RetryNow(selector.clone())),
+            Some(Action::LogIn(context)) => self.ask(Command::Login(context.clone())),
             Some(Action::Open) => self.open(),
             None if button == DEFAULT => self.open(),
             None => tracing::debug!(button, "a button that is not offered any more"),
@@ -165,10 +166,10 @@ impl Notifications {
         }
     }
 
-    fn retry(&self, selector: Selector) {
+    fn ask(&self, command: Command) {
         let engine = self.engine.clone();
         self.tasks.spawn("notification command", async move {
-            if let Err(refusal) = engine.command(Command::RetryNow(selector)).await {
+            if let Err(refusal) = engine.command(command).await {
                 tracing::warn!("refused: {refusal}");
             }
         });

@@ -29,6 +29,11 @@ pub(crate) enum Action {
         /// Which.
         selector: Selector,
     },
+    /// Log in to a Kubernetes context.
+    LogIn {
+        /// Which.
+        context: String,
+    },
     /// Copy a forward's local address.
     Copy {
         /// The forward.

@@ -5,7 +5,7 @@ pub(crate) mod icons;
 pub(crate) mod render;
 
 use localport_core::command::Selector;
-use localport_core::notify::Recent;
+use localport_core::notify::{self, Recent};
 use localport_core::problem::Problem;
 use localport_core::progress;
 use localport_core::snapshot::{Forward, Overall, Phase, Snapshot, Standing};
@@ -65,10 +65,10 @@ pub(crate) struct Trouble {
     pub(crate) title: String,
     /// Why.
     pub(crate) reason: String,
-    /// The forwards that wait because of it.
-    pub(crate) retry: Selector,
-    /// Whether there is something to retry.
-    pub(crate) can_retry: bool,
+    /// What can be done, as its notification offers it.
+    pub(crate) actions: Vec<notify::Action>,
+    /// Whether there is still something to do.
+    pub(crate) enabled: bool,
 }
 
 /// The submenu of what does not fit.
@@ -222,8 +222,8 @@ fn trouble(recent: &Recent, leaving: bool) -> Trouble {
     Trouble {
         title: short(&format!("{} {}", recent.clock, recent.title)),
         reason: short(lines.next().unwrap_or_default()),
-        retry: recent.retry.clone(),
-        can_retry: !leaving && !recent.over,
+        actions: recent.actions.clone(),
+        enabled: !leaving && !recent.over,
     }
 }
 
@@ -512,16 +512,13 @@ mod tests {
             title: "bastion unreachable: 2 forwards wait".to_owned(),
             body: "timed out\ncheck the VPN".to_owned(),
             over,
-            retry: Selector::Context("bastion".to_owned()),
+            actions: vec![notify::Action::Open],
         };
         let down = snapshot(vec![waiting("a", "x"), waiting("b", "x")]);
         let shown = menu(&down, &[recent(false), recent(true)], NOW);
         assert_eq!(shown.recent[0].title, "14:02 bastion unreachable: 2 forwards wait");
-        assert_eq!(
-            (shown.recent[0].reason.as_str(), shown.recent[0].can_retry),
-            ("timed out", true)
-        );
-        assert!(!shown.recent[1].can_retry, "it is over");
+        assert_eq!((shown.recent[0].reason.as_str(), shown.recent[0].enabled), ("timed out", true));
+        assert!(!shown.recent[1].enabled, "it is over");
         assert!(shown.groups[0].can_retry);
         let fine = menu(&snapshot(vec![serving("a"), serving("b")]), &[], NOW);
         assert!(!fine.groups[0].can_retry);

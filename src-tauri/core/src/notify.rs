@@ -79,6 +79,8 @@ pub struct Message {
 pub enum Action {
     /// Make the waiting retries of these forwards due.
     Retry(Selector),
+    /// Log in to this Kubernetes context.
+    LogIn(String),
     /// Open the window.
     Open,
 }
@@ -145,6 +147,7 @@ impl Action {
     pub fn id(&self) -> &'static str {
         match self {
             Action::Retry(_) => "retry",
+            Action::LogIn(_) => "login",
             Action::Open => "open",
         }
     }
@@ -154,6 +157,7 @@ impl Action {
     pub fn label(&self) -> &'static str {
         match self {
             Action::Retry(_) => "Retry now",
+            Action::LogIn(_) => "Log in",
             Action::Open => "Open",
         }
     }
@@ -311,7 +315,7 @@ impl History {
             } else {
                 case.tell(past, now.at);
                 let (title, body) = case.words(key, past, now.at);
-                recent::note(&mut self.recent, key, now, title, body, case.retry(key));
+                recent::note(&mut self.recent, key, now, title, body, case.actions(key));
             }
         }
         if !speaks(settings, &case.trouble().place) {
@@ -329,8 +333,7 @@ impl History {
         let (title, body) = case.words(key, past, now.at);
         past.speak(now.at);
         case.say();
-        let actions = vec![Action::Retry(case.retry(key)), Action::Open];
-        let key = key.clone();
+        let (key, actions) = (key.clone(), case.actions(key));
         self.show(Message { key, title, body, actions, urgency: Urgency::Normal }, acts);
     }
 

@@ -7,6 +7,7 @@
 use super::{Group, Menu, More, Remedy, Row, Trouble, icons};
 use crate::surface::Action;
 use localport_core::command::Selector;
+use localport_core::notify;
 use tauri::menu::{CheckMenuItem, IsMenuItem, MenuItem, PredefinedMenuItem, Submenu};
 use tauri::tray::{TrayIcon, TrayIconBuilder};
 use tauri::{AppHandle, Wry};
@@ -218,11 +219,17 @@ fn recent(app: &AppHandle, recent: &[Trouble]) -> tauri::Result<Submenu<Wry>> {
             MenuItem::with_id(app, format!("{what}/{index}"), text, enabled, none())
         };
         let reason = item("trouble-reason", &escape(&trouble.reason), false)?;
-        let retry = item("trouble-retry", "Retry now", trouble.can_retry)?;
-        let open = item("trouble-open", "Open window", true)?;
-        let items: [&dyn IsMenuItem<Wry>; 3] = [&reason, &retry, &open];
         let id = format!("trouble/{index}");
-        all.append(&Submenu::with_id_and_items(app, id, escape(&trouble.title), true, &items)?)?;
+        let submenu =
+            Submenu::with_id_and_items(app, id, escape(&trouble.title), true, &[&reason])?;
+        for action in &trouble.actions {
+            let (text, enabled) = match action {
+                notify::Action::Open => ("Open window", true),
+                other => (other.label(), trouble.enabled),
+            };
+            submenu.append(&item(&format!("trouble-{}", action.id()), text, enabled)?)?;
+        }
+        all.append(&submenu)?;
     }
     Ok(all)
 }
@@ -314,13 +321,19 @@ pub(crate) fn action(id: &str, menu: &Menu) -> Option<Action> {
         _ => {}
     }
     let (what, name) = id.split_once('/')?;
-    if let "trouble-retry" | "all-retry" | "trouble-open" = what {
-        let index = name.parse::<usize>().ok()?;
-        return Some(match what {
-            "trouble-open" => Action::OpenWindow,
-            "all-retry" => Action::Retry { selector: menu.groups.get(index)?.selector.clone() },
-            _ => Action::Retry { selector: menu.recent.get(index)?.retry.clone() },
-        });
+    if let Some(id) = what.strip_prefix("trouble-") {
+        let trouble = menu.recent.get(name.parse::<usize>().ok()?)?;
+        return trouble.actions.iter().find(|action| action.id() == id).map(
+            |action| match action {
+                notify::Action::Open => Action::OpenWindow,
+                notify::Action::Retry(selector) => Action::Retry { selector: selector.clone() },
+                notify::Action::LogIn(context) => Action::LogIn { context: context.clone() },
+            },
+        );
+    }
+    if what == "all-retry" {
+        let group = menu.groups.get(name.parse::<usize>().ok()?)?;
+        return Some(Action::Retry { selector: group.selector.clone() });
     }
     if let Some(on) = match what {
         "all-on" => Some(true),
@@ -456,8 +469,12 @@ mod tests {
             recent: vec![Trouble {
                 title: String::new(),
                 reason: String::new(),
-                retry: Selector::Context("staging".to_owned()),
-                can_retry: true,
+                actions: vec![
+                    notify::Action::LogIn("staging".to_owned()),
+                    notify::Action::Retry(Selector::Context("staging".to_owned())),
+                    notify::Action::Open,
+                ],
+                enabled: true,
             }],
             keep: true,
         };
@@ -476,7 +493,9 @@ mod tests {
                 "trouble-retry/0",
                 Some(Action::Retry { selector: Selector::Context(name("staging")) }),
             ),
+            ("trouble-login/0", Some(Action::LogIn { context: name("staging") })),
             ("trouble-retry/1", None),
+            ("trouble-reason/0", None),
             ("trouble-open/0", Some(Action::OpenWindow)),
             ("switch/a/b", Some(Action::Switch { name: name("a/b"), on: false })),
             ("switch/far", Some(Action::Switch { name: name("far"), on: true })),

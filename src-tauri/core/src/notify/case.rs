@@ -7,7 +7,7 @@
 use super::trouble::{Look, Trouble, look};
 use super::unsteady::{Past, STEADY};
 use super::words::{self, Words};
-use super::{Calm, Cause, Key, LINGER, LONGEST_CALM, Settings};
+use super::{Action, Calm, Cause, Key, LINGER, LONGEST_CALM, Settings};
 use crate::command::Selector;
 use crate::snapshot::{Forward, Snapshot, TunnelState};
 use crate::time::Timestamp;
@@ -173,13 +173,19 @@ impl Case {
     }
 
     /// The forwards that wait because of it.
-    pub(super) fn retry(&self, key: &Key) -> Selector {
+    fn retry(&self, key: &Key) -> Selector {
         match key {
             Key::Place(name) if self.trouble.cause != Cause::Several => {
                 Selector::Context(name.clone())
             }
             _ => Selector::Names(self.trouble.forwards.clone()),
         }
+    }
+
+    /// What its message offers.
+    pub(super) fn actions(&self, key: &Key) -> Vec<Action> {
+        let login = self.trouble.login.then(|| Action::LogIn(self.trouble.place.clone()));
+        login.into_iter().chain([Action::Retry(self.retry(key)), Action::Open]).collect()
     }
 
     /// The cause that what is left of this trouble still counts as.

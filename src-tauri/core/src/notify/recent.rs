@@ -1,8 +1,7 @@
 //! Owns the last troubles as a menu lists them: also for those who have no notification
 //! server, have quiet hours, or were away.
 
-use super::{Key, Now};
-use crate::command::Selector;
+use super::{Action, Key, Now};
 use crate::time::Timestamp;
 use std::collections::VecDeque;
 
@@ -24,8 +23,8 @@ pub struct Recent {
     pub body: String,
     /// Whether it is over.
     pub over: bool,
-    /// The forwards whose retries its action makes due.
-    pub retry: Selector,
+    /// What its message offers.
+    pub actions: Vec<Action>,
 }
 
 /// Puts a trouble at the head of the list.
@@ -35,11 +34,11 @@ pub(super) fn note(
     now: Now,
     title: String,
     body: String,
-    retry: Selector,
+    actions: Vec<Action>,
 ) {
     list.retain(|recent| recent.key != *key);
     let (key, at, clock) = (key.clone(), now.at, now.clock());
-    list.push_front(Recent { key, at, clock, title, body, over: false, retry });
+    list.push_front(Recent { key, at, clock, title, body, over: false, actions });
     list.truncate(KEPT);
 }
 

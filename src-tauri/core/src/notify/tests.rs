@@ -281,6 +281,40 @@ fn d4_another_cause_replaces() {
     assert_eq!(scene.said(), ["= staging needs a login: 2 forwards wait"]);
 }
 
+/// D4, S5.5: what hangs under a cluster in the graph of causes is told as the cluster's,
+/// and where LocalPort can log in, the message offers it.
+#[test]
+fn d4_a_needed_login_is_offered_for_what_hangs_under_it() {
+    use crate::snapshot::{Cause as Hangs, CauseKind, Context, LoginNeeded, Root};
+    let mut scene = Scene::serving(3);
+    // One of them says nothing of the cluster: its answer did not come back.
+    scene.all(Is::Suffers(Code::KubeUnauthorized));
+    scene.one(1, Is::Suffers(Code::TargetTimeout));
+    let kind = CauseKind::Cluster;
+    for forward in &mut scene.snapshot.forwards {
+        forward.because = Some(Hangs { kind, name: "staging".to_owned(), since: scene.now });
+    }
+    let mut context = Context::unknown("staging", Technology::Kubectl, scene.now);
+    let problem = Problem::new(Code::KubeUnauthorized, "the token ended", "Log in");
+    context.roots = vec![Root {
+        kind,
+        name: "staging".to_owned(),
+        place: "staging".to_owned(),
+        technology: Technology::Kubectl,
+        since: scene.now,
+        problem: Some(problem),
+        forwards: vec![],
+    }];
+    let (what, command) = ("the token ended".to_owned(), Some("oidc login".to_owned()));
+    context.login = Some(LoginNeeded { what, command, running: false });
+    scene.snapshot.contexts = vec![context];
+    scene.pass(60.0);
+    let Act::Show(message) = scene.acts[0].1.clone() else { panic!("{:?}", scene.acts) };
+    assert_eq!(scene.said(), ["staging needs a login: 3 forwards wait"]);
+    assert_eq!(message.actions[0], Action::LogIn("staging".to_owned()));
+    assert_eq!(scene.history.recent()[0].actions, message.actions);
+}
+
 /// D4: what is left of an outage while the first forwards serve again is still the
 /// outage; what stays is the forward's own.
 #[test]

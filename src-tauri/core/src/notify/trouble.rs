@@ -4,7 +4,7 @@
 //! Receives the snapshot; emits a [`Trouble`] per [`Key`]. Knows nothing of before.
 
 use crate::problem::{Code, Problem, Remedy};
-use crate::snapshot::{Forward, ForwardState, Snapshot, Standing};
+use crate::snapshot::{CauseKind, Forward, ForwardState, Snapshot, Standing, TunnelState};
 use crate::time::Timestamp;
 use std::collections::BTreeMap;
 
@@ -65,6 +65,8 @@ pub(super) struct Trouble {
     pub(super) forwards: Vec<String>,
     /// The place they go through.
     pub(super) place: String,
+    /// Whether LocalPort can run the log-in that the place needs.
+    pub(super) login: bool,
 }
 
 /// How a forward stands, as far as telling goes.
@@ -105,7 +107,7 @@ pub(super) fn troubles(
 ) -> BTreeMap<Key, Trouble> {
     let mut places: BTreeMap<&str, Place<'_>> = BTreeMap::new();
     for forward in &snapshot.forwards {
-        let place = places.entry(&forward.context).or_default();
+        let place = places.entry(&forward.context).or_insert_with(|| Place::of(forward, snapshot));
         match (look(forward, now), &forward.problem) {
             (Look::Wrong, Some(problem)) => place.wrong.push((forward, problem)),
             (Look::Serves, _) => place.serves = true,
@@ -119,33 +121,57 @@ pub(super) fn troubles(
     troubles
 }
 
-/// The forwards of one place.
-#[derive(Default)]
+/// One place and its forwards.
 struct Place<'a> {
+    /// What is wrong with the place itself, as far as the graph of causes knows.
+    problem: Option<&'a Problem>,
+    login: bool,
     serves: bool,
     wrong: Vec<(&'a Forward, &'a Problem)>,
 }
 
 impl<'a> Place<'a> {
+    fn of(forward: &Forward, snapshot: &'a Snapshot) -> Self {
+        let context = snapshot.contexts.iter().find(|context| {
+            context.name == forward.context && context.technology == forward.technology
+        });
+        let roots = context.into_iter().flat_map(|context| &context.roots);
+        let mut whole = roots.filter(|root| is_whole(root.kind));
+        let login = context.and_then(|context| context.login.as_ref());
+        Self {
+            problem: whole.find_map(|root| root.problem.as_ref()),
+            login: login.is_some_and(|login| login.command.is_some()),
+            serves: false,
+            wrong: vec![],
+        }
+    }
+
+    /// What the whole place suffers from.
+    fn shared(&self) -> Option<(Cause, &'a Problem)> {
+        let own = self.wrong.iter().map(|(_, problem)| *problem);
+        let mut known = self.problem.into_iter().chain(own);
+        known.find_map(|problem| Some((of_place(problem.code)?, problem)))
+    }
+
     fn tell(self, name: &str, lingers: Option<Cause>, troubles: &mut BTreeMap<Key, Trouble>) {
-        let shared = self.wrong.iter().find(|(_, problem)| of_place(problem.code).is_some());
+        let shared = self.shared();
+        let login = self.login;
+        let trouble =
+            |cause, problem, forwards: &[_]| trouble(cause, problem, name, login, forwards);
         let (whole, alone): (Vec<_>, Vec<_>) = match shared {
             Some(_) if !self.serves || lingers.is_some_and(|cause| cause != Cause::Several) => {
-                // What waits while its place is away waits for the place, whatever it
-                // said last; only the own port has nothing to do with it.
-                self.wrong.iter().partition(|(_, problem)| of_forward(problem.code) != Cause::Port)
+                self.wrong.iter().partition(|(forward, problem)| hangs(forward, problem.code))
             }
             _ => (vec![], self.wrong.iter().collect()),
         };
         let many = if lingers == Some(Cause::Several) { 1 } else { MANY };
-        if let Some((_, problem)) = shared
-            && let Some(cause) = of_place(problem.code)
+        if let Some((cause, problem)) = shared
             && !whole.is_empty()
         {
-            troubles.insert(Key::Place(name.to_owned()), trouble(cause, problem, name, &whole));
+            troubles.insert(Key::Place(name.to_owned()), trouble(cause, problem, &whole));
         } else if alone.len() >= many {
             let problem = alone[0].1;
-            let several = trouble(Cause::Several, problem, name, &alone);
+            let several = trouble(Cause::Several, problem, &alone);
             troubles.insert(Key::Place(name.to_owned()), several);
             return;
         }
@@ -153,15 +179,29 @@ impl<'a> Place<'a> {
             let (forward, problem) = one;
             let cause = of_forward(problem.code);
             let key = Key::Forward(forward.name.clone());
-            troubles.insert(key, trouble(cause, problem, name, &[one]));
+            troubles.insert(key, trouble(cause, problem, &[one]));
         }
     }
+}
+
+/// Whether a forward's trouble is that of its place, which is in trouble: the graph of
+/// causes says so, or its tunnel is down too, whatever it said last. The own port has
+/// nothing to do with it.
+fn hangs(forward: &Forward, code: Code) -> bool {
+    forward.because.as_ref().is_some_and(|cause| is_whole(cause.kind))
+        || of_place(code).is_some()
+        || (forward.tunnel.state != TunnelState::Up && of_forward(code) != Cause::Port)
+}
+
+fn is_whole(kind: CauseKind) -> bool {
+    matches!(kind, CauseKind::Cluster | CauseKind::Host)
 }
 
 fn trouble(
     cause: Cause,
     problem: &Problem,
     place: &str,
+    login: bool,
     forwards: &[&(&Forward, &Problem)],
 ) -> Trouble {
     Trouble {
@@ -169,6 +209,7 @@ fn trouble(
         problem: problem.clone(),
         forwards: forwards.iter().map(|(forward, _)| forward.name.clone()).collect(),
         place: place.to_owned(),
+        login: login && cause == Cause::Login,
     }
 }
 

@@ -54,7 +54,12 @@ pub(crate) fn run(
     // The toolkit calls back on this thread, and what it calls may start tasks.
     let _context = runtime.enter();
     let built = tauri::Builder::default()
-        .invoke_handler(tauri::generate_handler![bridge::watch, bridge::command, bridge::copy])
+        .invoke_handler(tauri::generate_handler![
+            bridge::watch,
+            bridge::command,
+            bridge::explain,
+            bridge::copy
+        ])
         .build(context::context());
     let app = match built {
         Ok(app) => app,
@@ -92,7 +97,12 @@ impl Shell {
         let (note, recent) = watch::channel(vec![]);
         let notifications = Notifications::new(engine.clone(), tasks.clone(), say.clone(), note);
         let surface = Arc::new(TauriSurface::new(app.clone(), say, desktop::tray_library()));
-        app.manage(Bridge::new(engine.clone(), surface.clone(), tasks.child("window")));
+        app.manage(Bridge::new(
+            engine.clone(),
+            host.explainer.clone(),
+            surface.clone(),
+            tasks.child("window"),
+        ));
 
         if let Some(watch) = &watch {
             host.account_for(watch.holdings());

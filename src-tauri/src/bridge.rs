@@ -1,4 +1,4 @@
-//! Owns what the window's page may ask: three commands, each with typed answers.
+//! Owns what the window's page may ask: a few commands, each with typed answers.
 //!
 //! All of them are async: a plain one would run on the main thread, which draws.
 //! Receives the page's calls; emits updates over a channel that lives as long as the page.
@@ -6,7 +6,9 @@
 use crate::surface::Surface;
 use crate::surface::tauri::TauriSurface;
 use localport_core::bridge::{Declined, Update};
-use localport_core::command::{Command, Done};
+use localport_core::command::{Command, Done, Refusal};
+use localport_core::diagnosis::Diagnosis;
+use localport_engine::explain::Explainer;
 use localport_engine::handle::EngineHandle;
 use localport_engine::registry::Tasks;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -23,6 +25,7 @@ const PACE: Duration = Duration::from_millis(100);
 /// What the commands work on.
 pub(crate) struct Bridge {
     engine: EngineHandle,
+    explainer: Explainer,
     surface: Arc<TauriSurface>,
     tasks: Tasks,
     page: Mutex<CancellationToken>,
@@ -30,13 +33,23 @@ pub(crate) struct Bridge {
 
 impl Bridge {
     /// A bridge to `engine`, without a page.
-    pub(crate) fn new(engine: EngineHandle, surface: Arc<TauriSurface>, tasks: Tasks) -> Self {
-        Self { engine, surface, tasks, page: Mutex::default() }
+    pub(crate) fn new(
+        engine: EngineHandle,
+        explainer: Explainer,
+        surface: Arc<TauriSurface>,
+        tasks: Tasks,
+    ) -> Self {
+        Self { engine, explainer, surface, tasks, page: Mutex::default() }
     }
 
     /// Ends what was sent to the page; there is one page at most.
     pub(crate) fn page_gone(&self) {
         self.turn_page().cancel();
+    }
+
+    /// Ends with the page.
+    fn page(&self) -> CancellationToken {
+        self.page.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     fn turn_page(&self) -> CancellationToken {
@@ -71,6 +84,25 @@ pub(crate) async fn watch(
 #[tauri::command]
 pub(crate) async fn command(command: Command, bridge: State<'_, Bridge>) -> Result<Done, Declined> {
     Ok(bridge.engine.command(command).await?)
+}
+
+/// Walks the way of the forward or context called `name`. The walk ends with the page.
+///
+/// # Errors
+/// When there is no such forward or context, and while LocalPort quits.
+#[tauri::command]
+pub(crate) async fn explain(
+    name: String,
+    bridge: State<'_, Bridge>,
+) -> Result<Diagnosis, Declined> {
+    let walk = bridge.explainer.ask(&bridge.engine, &name, false);
+    let asked = bridge.page().run_until_cancelled(walk).await;
+    let found = asked.unwrap_or(Err(Refusal::Quitting))?;
+    let unknown = || {
+        let snapshot = bridge.engine.snapshot().borrow().clone();
+        Refusal::unknown(&name, snapshot.forwards.iter().map(|it| it.name.as_str()))
+    };
+    Ok(found.ok_or_else(unknown)?)
 }
 
 /// Puts text on the clipboard.

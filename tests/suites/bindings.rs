@@ -5,6 +5,7 @@
 
 use localport_core::bridge::{Declined, Update};
 use localport_core::command::{Command, Done};
+use localport_core::diagnosis::Diagnosis;
 use localport_core::event::Event;
 use localport_core::history::Shutdown;
 use localport_core::snapshot::{
@@ -65,6 +66,7 @@ fn the_windows_types_are_the_engines() {
     all.visit::<Declined>();
     all.visit::<Command>();
     all.visit::<Done>();
+    all.visit::<Diagnosis>();
     all.visit::<Event>();
     all.visit::<Shutdown>();
     for expected in ["Snapshot", "Forward", "Refusal", "Problem", "Code", "Diagnostic"] {

@@ -1,13 +1,15 @@
 //! Owns the way to the engine. The only file that knows Tauri; everything else sees
 //! [`Bridge`], so that the same page runs in a plain browser on a fake one.
 
-import type { Command, Declined, Done, Update } from "./generated/bindings";
+import type { Command, Declined, Diagnosis, Done, Update } from "./generated/bindings";
 
 export interface Bridge {
   /** Hears every update, first a whole one, until the returned function is called. */
   watch(hear: (update: Update) => void): Promise<() => void>;
   /** Asks the engine; throws [`DeclinedError`]. */
   command(command: Command): Promise<Done>;
+  /** Walks the way of a forward or context, step by step; throws [`DeclinedError`]. */
+  explain(name: string): Promise<Diagnosis>;
   /** Puts text on the clipboard; throws [`DeclinedError`]. */
   copy(text: string): Promise<void>;
 }
@@ -42,6 +44,7 @@ async function tauri(): Promise<Bridge> {
       };
     },
     command: (command) => ask("command", { command }),
+    explain: (name) => ask("explain", { name }),
     copy: (text) => ask("copy", { text }),
   };
 }

@@ -3,7 +3,7 @@
 //! Receives updates from the bridge and commands from the parts; emits reactive state.
 
 import type { Bridge } from "./bridge";
-import type { Command, Ending, Snapshot, Update } from "./generated/bindings";
+import type { Command, Diagnosis, Ending, Snapshot, Update } from "./generated/bindings";
 import { apply } from "./model/picture";
 import { Traffic } from "./model/traffic";
 
@@ -44,6 +44,10 @@ export class Session {
 
   async command(command: Command): Promise<void> {
     await this.#bridge?.command(command);
+  }
+
+  async explain(name: string): Promise<Diagnosis | null> {
+    return (await this.#bridge?.explain(name)) ?? null;
   }
 
   async copy(text: string): Promise<void> {

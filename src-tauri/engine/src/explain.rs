@@ -11,11 +11,13 @@ mod ssh;
 use crate::adapter::kube::{KubeAdapter, Options as KubeOptions};
 use crate::adapter::ssh::{SshAdapter, SshOptions};
 use crate::adapter::{Adapter, Session, SessionScope};
+use crate::handle::EngineHandle;
 use crate::home::Home;
 use crate::journal::Journal;
 use crate::probe::Check;
 use crate::registry::{Registry, Tasks};
 use k8s_openapi::ByteString;
+use localport_core::command::Refusal;
 use localport_core::config::{Config, Target};
 use localport_core::diagnosis::{Diagnosis, Step, Subject, Walk, blames};
 use localport_core::problem::{Code, Problem};
@@ -100,6 +102,25 @@ impl Explainer {
     #[must_use]
     pub fn called_off(&self) -> CancellationToken {
         self.called_off.clone()
+    }
+
+    /// Walks the way of the forward or context called `name`, as `engine` has it in force;
+    /// none when it has neither.
+    ///
+    /// # Errors
+    /// [`Refusal::Quitting`] while the engine ends.
+    pub async fn ask(
+        &self,
+        engine: &EngineHandle,
+        name: &str,
+        login: bool,
+    ) -> Result<Option<Diagnosis>, Refusal> {
+        let config = engine.in_force().await.ok_or(Refusal::Quitting)?;
+        let Some(subject) = Subject::find(name, &config.forwards) else { return Ok(None) };
+        let snapshot = engine.fresh().await;
+        let live = snapshot.forwards.iter().find(|forward| forward.name == subject.spec.name);
+        let origin = origin(&config, &subject);
+        Ok(Some(self.explain(subject, live, origin, login).await))
     }
 
     /// Walks the way of `subject`. `live` is the forward as it stands, where a host runs.

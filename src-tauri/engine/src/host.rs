@@ -92,6 +92,8 @@ pub struct RunningHost {
     pub reload: Reloader,
     /// Who this host is, as a second start reads it.
     pub owner: Owner,
+    /// Walks the ways of forwards.
+    pub explainer: Explainer,
     /// What the start found of a host that did not end by itself, in one sentence.
     pub found: Option<String>,
     config: ConfigStore,
@@ -176,7 +178,7 @@ pub async fn start(options: HostOptions) -> Result<RunningHost, HostError> {
         home,
         logs: options.logs,
         store: store.clone(),
-        explainer,
+        explainer: explainer.clone(),
         open_window: (options.role == Role::Desktop).then_some(open_window),
         released: release,
     };
@@ -197,6 +199,7 @@ pub async fn start(options: HostOptions) -> Result<RunningHost, HostError> {
         reload: config.reloader(),
         config,
         owner,
+        explainer,
         found,
         open_window: Some(windows),
         control,

@@ -4,7 +4,7 @@
 
 import { DeclinedError, type Bridge } from "../bridge";
 import type { Command, Forward, Snapshot, Update } from "../generated/bindings";
-import { FIXTURES, forward, START } from "./fixtures";
+import { diagnosis, FIXTURES, forward, START } from "./fixtures";
 
 function chosen(command: Command, forwards: Forward[]): Forward[] {
   if (command.command === "cancel_quit" || command.command === "hurry_quit") return [];
@@ -85,6 +85,10 @@ export async function fakeBridge(name: string): Promise<Bridge> {
       }
       send(about.map((each) => after(command, each)));
       return { forwards: about.map((each) => each.name), message: null };
+    },
+    async explain(name) {
+      await new Promise((done) => setTimeout(done, still ? 0 : 900));
+      return diagnosis(name);
     },
     copy: (text) => navigator.clipboard.writeText(text),
   };

@@ -1,7 +1,7 @@
 //! Owns the pictures that the page is looked at with in a plain browser: empty, five,
 //! trouble, 500 rows, and the rarer ones.
 
-import type { Context, Diagnostic, Ending, Forward, Held, Problem, Snapshot } from "../generated/bindings";
+import type { Context, Diagnosis, Diagnostic, Ending, Forward, Held, Problem, Snapshot } from "../generated/bindings";
 
 export const START = 1_790_000_000_000;
 
@@ -247,3 +247,38 @@ export const FIXTURES: Record<string, () => Snapshot> = {
   starting: () => snapshot([], { phase: "starting", config: { files: [], searched: [], diagnostics: [], applied: 0, pending: null } }),
   "500": () => snapshot(many()),
 };
+
+/** A walk that ends where the API server does not answer. */
+export function diagnosis(name: string): Diagnosis {
+  const sentence = "`10.20.0.7:6443` does not answer within `5` s";
+  return {
+    name,
+    technology: "kubectl",
+    context: "staging",
+    target: "svc/orders:5432 · shop",
+    well: false,
+    steps: [
+      { step: "config", outcome: "ok", took_ms: null, said: "`localport.yaml` line 12" },
+      { step: "listener", outcome: "ok", took_ms: null, said: "`127.0.0.1:15432` and `[::1]:15432` listen" },
+      { step: "kubeconfig", outcome: "ok", took_ms: 2.4, said: "context `staging` of `~/.kube/config`" },
+      { step: "dns", outcome: "ok", took_ms: 11, said: "`api.staging.example` is `10.20.0.7`" },
+      { step: "tcp", outcome: "failed", took_ms: 5_002, said: sentence },
+      { step: "tls", outcome: "skipped", took_ms: null, said: "there is no connection" },
+      { step: "auth", outcome: "skipped", took_ms: null, said: "there is no connection" },
+      { step: "rbac", outcome: "skipped", took_ms: null, said: "there is no connection" },
+      { step: "target", outcome: "skipped", took_ms: null, said: "there is no connection" },
+      { step: "pod", outcome: "skipped", took_ms: null, said: "there is no connection" },
+      { step: "port", outcome: "skipped", took_ms: null, said: "there is no connection" },
+      { step: "answer", outcome: "skipped", took_ms: null, said: "there is no connection" },
+    ],
+    finding: {
+      step: "tcp",
+      problem: {
+        code: "kube-unreachable",
+        sentence,
+        hint: "Check the VPN; `staging` is reached through it",
+      },
+      command: "kubectl --context staging get --raw /version",
+    },
+  };
+}

@@ -203,6 +203,39 @@ sentence: string, } | { "declined": "clipboard",
 sentence: string, };
 
 /**
+ * The way of one forward, or of one context, as it was found.
+ */
+export type Diagnosis = {
+/**
+ * The forward's name, or the context's.
+ */
+name: string,
+/**
+ * What carries it.
+ */
+technology: Technology,
+/**
+ * The Kubernetes context or SSH destination.
+ */
+context: string,
+/**
+ * Where it leads; none where the context alone was asked about.
+ */
+target: string | null,
+/**
+ * Whether every step holds that there is to hold.
+ */
+well: boolean,
+/**
+ * Every step, in order.
+ */
+steps: Array<Walked>,
+/**
+ * The first step that failed.
+ */
+finding: Finding | null, };
+
+/**
  * One complaint, with its place, the rule it breaks and what to do.
  */
 export type Diagnostic = {
@@ -429,6 +462,23 @@ problem: Problem, } | { "kind": "note",
 text: string, });
 
 /**
+ * The first step that failed, and what to do.
+ */
+export type Finding = {
+/**
+ * The step.
+ */
+step: Step,
+/**
+ * What is wrong, and its remedy.
+ */
+problem: Problem,
+/**
+ * What shows the same in a terminal.
+ */
+command: string | null, };
+
+/**
  * One forward.
  */
 export type Forward = {
@@ -619,6 +669,11 @@ total: number,
  * The first of those that are not ready, by name.
  */
 not_ready: Array<string>, };
+
+/**
+ * How a step went.
+ */
+export type Outcome = "ok" | "failed" | "skipped";
 
 /**
  * A stage that is over.
@@ -918,6 +973,11 @@ config: ConfigView, };
 export type Stage = "stop_new_work" | "complete_current" | "cancel_tasks" | "force_cleanup";
 
 /**
+ * One step of the way, in the order in which they are walked.
+ */
+export type Step = "config" | "listener" | "kubeconfig" | "ssh-config" | "dns" | "tcp" | "tls" | "greeting" | "host-key" | "auth" | "rbac" | "forwarding" | "target" | "pod" | "port" | "answer";
+
+/**
  * Third fact: the target itself.
  */
 export type TargetFact = {
@@ -1050,3 +1110,24 @@ forwards: Array<Forward>,
  * All contexts, when one of them changed.
  */
 contexts: Array<Context> | null, };
+
+/**
+ * One step that was walked or passed over.
+ */
+export type Walked = {
+/**
+ * Which.
+ */
+step: Step,
+/**
+ * How it went.
+ */
+outcome: Outcome,
+/**
+ * How long it took, in milliseconds; none where it was not timed by itself.
+ */
+took_ms: number | null,
+/**
+ * What was found, what failed, or why it was skipped.
+ */
+said: string, };

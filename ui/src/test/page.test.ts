@@ -2,13 +2,14 @@ import { flushSync, mount, unmount } from "svelte";
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
 import App from "../App.svelte";
 import { DeclinedError, type Bridge } from "../bridge";
-import { FIXTURES, START } from "../fake/fixtures";
+import { diagnosis, FIXTURES, START } from "../fake/fixtures";
 import type { Command, Update } from "../generated/bindings";
 import { Session } from "../session.svelte";
 
 let page: ReturnType<typeof mount>;
 let asked: Command[];
 let copied: string[];
+let walked: string[];
 let decline: string | null;
 let hear: (update: Update) => void;
 
@@ -27,6 +28,11 @@ async function open(fixture: string): Promise<void> {
       }
       return { forwards: [], message: null };
     },
+    async explain(name) {
+      if (decline) throw new Error(decline);
+      walked.push(name);
+      return diagnosis(name);
+    },
     async copy(text) {
       copied.push(text);
     },
@@ -40,6 +46,7 @@ async function open(fixture: string): Promise<void> {
 beforeEach(() => {
   asked = [];
   copied = [];
+  walked = [];
   decline = null;
 });
 
@@ -127,6 +134,36 @@ describe("overview (D3)", () => {
     expect(text()).toContain("2 clients held, none refused · next try in 9 s");
     await click(button(document.body, "Retry all 2 now"));
     expect(asked[1]).toEqual({ command: "retry_now", selector: { names: ["orders-db", "events"] } });
+  });
+
+  test("the way of a forward is walked in its row, the first step that fails with its remedy (G8)", async () => {
+    await open("trouble");
+    await click(button(row("search"), "Explain"));
+    expect(walked).toEqual(["search"]);
+    const way = row("search").querySelector("[aria-label='The way of search']")!;
+    expect(way.querySelector("h3")!.textContent!.trim()).toBe("Connection fails");
+    expect(way.querySelectorAll("li").length).toBe(5);
+    expect(way.querySelector("li.failed")!.textContent).toContain("10.20.0.7:6443 does not answer within 5 s");
+    expect(way.textContent).toContain("Not looked at: encryption, login, rights");
+    expect(way.textContent).toContain("Check the VPN");
+    await click(button(way, "Copy"));
+    expect(copied).toEqual(["kubectl --context staging get --raw /version"]);
+    await click(button(way, "Walk again"));
+    expect(walked).toEqual(["search", "search"]);
+    await click(button(way, "Close"));
+    expect(row("search").querySelector("h3")).toBeNull();
+
+    decline = "LocalPort is quitting";
+    await click(button(row("search"), "Explain"));
+    expect(row("search").querySelector("[role=alert]")!.textContent).toBe("LocalPort is quitting");
+  });
+
+  test("what is shared is walked once, for the place", async () => {
+    await open("trouble");
+    const shared = document.querySelector(".shared")!;
+    await click(button(shared, "Explain"));
+    expect(walked).toEqual(["staging"]);
+    expect(button(shared, "Explain")).toBeUndefined();
   });
 
   test("a host key is trusted only after its fingerprint was shown", async () => {

@@ -6,7 +6,6 @@ use super::answer::{self, Answer, Failure};
 use super::call::Call;
 use hyper::StatusCode;
 use localport_core::command::Refusal;
-use localport_core::diagnosis::Subject;
 use localport_core::time::Timestamp;
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,22 +13,18 @@ use std::time::Duration;
 /// `GET /v1/explain/{name}`.
 pub(super) async fn explain(shared: Arc<Shared>, call: Call) -> Answer {
     let api = &shared.api;
-    let config = api.engine.in_force().await.ok_or(Refusal::Quitting)?;
-    let Some(subject) = Subject::find(&call.name, &config.forwards) else {
+    let asked = tokio::select! {
+        asked = api.explainer.ask(&api.engine, &call.name, call.flag("login")) => asked?,
+        // The last answers do not wait for a walk.
+        () = shared.ending.cancelled() => return Err(Refusal::Quitting.into()),
+    };
+    let Some(diagnosis) = asked else {
         return Err(Failure::new(
             StatusCode::NOT_FOUND,
             "unknown-forward",
             format!("there is no forward and no context `{}`", call.name),
             "`localport status` lists the forwards; one with errors is named by `localport config check`",
         ));
-    };
-    let snapshot = api.engine.fresh().await;
-    let live = snapshot.forwards.iter().find(|forward| forward.name == subject.spec.name);
-    let origin = crate::explain::origin(&config, &subject);
-    let diagnosis = tokio::select! {
-        diagnosis = api.explainer.explain(subject, live, origin, call.flag("login")) => diagnosis,
-        // The last answers do not wait for a walk.
-        () = shared.ending.cancelled() => return Err(Refusal::Quitting.into()),
     };
     Ok(answer::json(&diagnosis))
 }

@@ -4,7 +4,11 @@
 //! The double, our engine (once over tunnels, once with tunnels refused) and kubectl are
 //! processes of their own, so that each has its own CPU and memory. The ratios are what
 //! counts: all share the machine, and the double's node is no real one. With `quick` as
-//! argument the amounts are small, to see that everything runs.
+//! argument the amounts are small, to see that everything runs; with `idle` only what a
+//! thousand idle forwards cost is measured.
+
+#[path = "kube/idle.rs"]
+mod idle;
 
 use localport_core::config::{KubeResource, KubeTarget, PortRef, Target};
 use localport_engine::adapter::kube::{LoginShell, Options};
@@ -42,8 +46,14 @@ fn main() {
     match words.iter().map(String::as_str).collect::<Vec<_>>().as_slice() {
         ["server", bulk] => server(bulk.parse().unwrap()),
         ["serve", kubeconfig, ports @ ..] => serve(kubeconfig, ports),
+        ["crowd"] => idle::crowd(),
+        ["many", kubeconfig, count] => idle::many(kubeconfig, count.parse().unwrap()),
+        ["idle"] => idle::measure(),
         ["quick"] => compare(Amounts { bulk: 32 << 20, connections: 500 }),
-        _ => compare(Amounts { bulk: 512 << 20, connections: 3_000 }),
+        _ => {
+            compare(Amounts { bulk: 512 << 20, connections: 3_000 });
+            idle::measure();
+        }
     }
 }
 

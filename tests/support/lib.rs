@@ -17,6 +17,8 @@ pub mod node;
 pub mod password_server;
 pub mod ports;
 pub mod proxy;
+#[cfg(feature = "real-apiserver")]
+pub mod real_apiserver;
 pub mod servers;
 #[cfg(unix)]
 pub mod sshd;

@@ -2,6 +2,7 @@
 //!
 //! Standard library only: it has to start on a machine that has nothing but cargo.
 
+mod apiserver;
 mod bench;
 mod cross_check;
 mod demo;
@@ -16,6 +17,8 @@ cargo xtask <task>
 
   demo          set up this machine, build, and carry real bytes through a real forward
   test          set up this machine, and run every check and test
+  test --real-apiserver
+                build a real API server once, and run the Kubernetes forwards against it
   bench ssh     measure our SSH forwards against plain `ssh -L`, side by side
   bench kube    measure our Kubernetes forwards against kubectl, side by side
   bench health  measure what watching a thousand forwards costs
@@ -32,6 +35,7 @@ fn main() -> ExitCode {
     let words: Vec<&str> = words.iter().map(String::as_str).collect();
     let done = match words.as_slice() {
         ["demo", rest @ ..] => demo::run(rest),
+        ["test", "--real-apiserver", rest @ ..] => apiserver::test(rest),
         ["test", rest @ ..] => test::run(rest),
         ["bench", "ssh"] => bench::ssh(),
         ["bench", "kube"] => bench::kube(),

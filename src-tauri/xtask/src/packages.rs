@@ -37,6 +37,10 @@ pub const TEST: &[&str] = &[
     "xvfb",
 ];
 
+/// To build a real API server from its source package.
+pub const REAL_APISERVER: &[&str] =
+    &["build-essential", "curl", "dpkg-dev", "golang-1.19-go", "jq", "rsync"];
+
 /// To check Windows and macOS code.
 pub const CROSS: &[&str] =
     &["rustc-web", "cargo-web", "rust-web-src", "rust-web-clippy", "gcc-mingw-w64-x86-64-win32"];

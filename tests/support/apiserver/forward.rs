@@ -78,7 +78,9 @@ pub(crate) fn answer(
         return text(code, "upgrade request required");
     }
     let accept = derive_accept_key(header("sec-websocket-key").as_bytes());
-    let port = asked.query.get("ports").and_then(|ports| ports.parse::<u16>().ok());
+    // A kubelet is asked for `port`.
+    let ports = asked.query.get("ports").or_else(|| asked.query.get("port"));
+    let port = ports.and_then(|ports| ports.parse::<u16>().ok());
     if way == "v4" && port.is_none() {
         return text(StatusCode::BAD_REQUEST, "one port is needed");
     }

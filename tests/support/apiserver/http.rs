@@ -174,6 +174,10 @@ fn understand(request: &Request<Incoming>) -> Asked {
         _ => &[],
     };
     let (resource, namespace, name) = match rest {
+        // What an API server asks of a kubelet.
+        _ if matches!(parts.as_slice(), ["portForward", _, _]) => {
+            ("pods/portforward".to_owned(), parts[1], parts[2])
+        }
         ["namespaces", name] => ("namespaces".to_owned(), "", *name),
         ["namespaces", namespace, resource] => ((*resource).to_owned(), *namespace, ""),
         ["namespaces", namespace, resource, name] => ((*resource).to_owned(), *namespace, *name),

@@ -6,6 +6,8 @@
 mod absent;
 #[path = "cli/asked.rs"]
 mod asked;
+#[path = "cli/cluster.rs"]
+mod cluster;
 #[path = "cli/drain.rs"]
 mod drain;
 #[path = "cli/history.rs"]

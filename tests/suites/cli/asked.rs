@@ -17,7 +17,8 @@ fn status_json_has_its_names() {
     sandbox.until("a retry is waiting", |status| status["forwards"][0]["problem"] != Value::Null);
     let said = sandbox.run(["status", "--json"]);
     let status = said.json();
-    let expected = ["phase", "uptime_s", "pid", "version", "summary", "forwards", "contexts"];
+    let expected =
+        ["phase", "uptime_s", "pid", "version", "summary", "pending", "forwards", "contexts"];
     assert_eq!(keys(&status), set(&expected));
     assert_eq!(status["phase"], "running");
     assert_eq!(status["pid"], host.pid());
@@ -37,6 +38,7 @@ fn status_json_has_its_names() {
         "connections",
         "bytes",
         "problem",
+        "because",
         "drain",
         "since_s",
     ];
@@ -59,6 +61,8 @@ fn status_json_has_its_names() {
     let text = sandbox.run(["status"]);
     let sentence = forward["problem"]["sentence"].as_str().unwrap();
     assert!(text.out.contains("alpha") && text.out.contains(sentence), "{}", text.out);
+    let because = format!("because of `{}`", forward["because"]["name"].as_str().unwrap());
+    assert!(text.out.contains(&because), "S5.5: {}", text.out);
     assert!(!text.out.contains('\x1b'), "no colour without a terminal: {:?}", text.out);
     let unknown = sandbox.run(["status", "alpa"]);
     assert_eq!(unknown.code, Some(2));

@@ -20,6 +20,7 @@ use tokio::net::TcpStream;
 struct Scene {
     server: ApiServer,
     engine: Engine,
+    count: usize,
     _backend: Backend,
 }
 
@@ -48,7 +49,7 @@ impl Scene {
         let mut kube = options(server.kubeconfig());
         kube.plugin_limit = Duration::from_secs(2);
         let engine = Engine::configured(config, SshOptions::default(), kube);
-        Self { server, engine, _backend: backend }
+        Self { server, engine, count, _backend: backend }
     }
 
     /// Waits until the context is as `is` says.
@@ -58,9 +59,9 @@ impl Scene {
     }
 
     async fn all_serving(&self) {
-        self.engine
-            .until("all serving", |s| s.forwards.iter().all(|f| f.word(s.at) == "serving"))
-            .await;
+        let serving =
+            |s: &Snapshot| s.forwards.iter().filter(|f| f.word(s.at) == "serving").count();
+        self.engine.until("all serving", |s| serving(s) == self.count).await;
     }
 
     fn turns(&self) -> Vec<(Reach, Reach)> {
@@ -317,7 +318,7 @@ mod logins {
 
     fn login_needed(context: &Context) -> bool {
         context.reach == Reach::LoginNeeded
-            && context.login.is_some()
+            && context.login.as_ref().is_some_and(|login| login.command.is_some())
             && context.roots.iter().any(|root| root.forwards.len() == 3)
     }
 

@@ -102,6 +102,12 @@ const STAGING: Problem = {
   hint: "Check the VPN; LocalPort tries again by itself",
 };
 
+const WITHDRAWN: Problem = {
+  code: "kube-unauthorized",
+  sentence: "the cluster of context `staging` does not accept your credentials (401)",
+  hint: "They have expired or were withdrawn: log in to the cluster again, then retry",
+};
+
 // As the engine does it: what a place is away with is said once, and its forwards hang under it.
 function contexts(forwards: Forward[], problems: Record<string, Problem> = {}): Context[] {
   const names = [...new Set(forwards.map((each) => each.context))];
@@ -118,14 +124,14 @@ function contexts(forwards: Forward[], problems: Record<string, Problem> = {}): 
       technology,
       forwards: members.length,
       up: members.filter((each) => each.tunnel.state === "up").length,
-      reach: problem === null ? "reachable" : "unreachable",
+      reach: problem === null ? "reachable" : problem.code === "kube-unauthorized" ? "login-needed" : "unreachable",
       since,
       latency_ms: problem === null ? 12 : null,
       checked: START - 2_000,
       cached: false,
       nodes: technology === "ssh" || problem !== null ? null : { ready: 3, total: 3, not_ready: [] },
       warnings: 0,
-      login: null,
+      login: problem?.code === "kube-unauthorized" ? { what: problem.sentence, command: "aws eks get-token", running: false } : null,
       unseen: [],
       expires: null,
       problem,
@@ -240,6 +246,7 @@ export const FIXTURES: Record<string, () => Snapshot> = {
     };
     return { ...picture, config: { ...picture.config, diagnostics: DIAGNOSTICS, pending } };
   },
+  login: () => snapshot(TROUBLE().map((each) => (each.context === "staging" ? { ...each, state: "failed" as const, problem: WITHDRAWN } : each)), {}, { staging: WITHDRAWN }),
   drained: () => snapshot(FIVE().map((each, index) => (index === 0 ? { ...each, ...DRAINING } : index === 2 ? forward(each.name, each.context, 6379, each.target, DRAINED) : each))),
   draining: () => leaving({ stage: "complete_current", since: START - 1_000, until: START + 7_000, open: 8, can_cancel: true, left: [{ kind: "connection", count: 8 }, { kind: "session", count: 3 }, { kind: "child", count: 1 }], first: [held("connection", "4 open connections", "api"), held("connection", "3 open connections", "cache"), held("connection", "1 open connection", "grafana")], more: 12, forced: 0 }),
   cutting: () => leaving({ stage: "cancel_tasks", since: START, until: START + 14_000, open: 0, can_cancel: false, left: [{ kind: "session", count: 2 }, { kind: "child", count: 1 }], first: [held("session", "session 1", "payments-gateway-read-replica-eu-central-1-blue"), held("session", "session 4", "cache"), held("child", "ssh deploy@bastion.example.com", "ssh")], more: 0, forced: 3 }),

@@ -1,7 +1,7 @@
 //! Owns what the overview shows and in which order: receives the snapshot and what is
 //! being looked for, emits groups of rows, worst first.
 
-import type { Context, Forward, Root, Snapshot, Technology } from "../generated/bindings";
+import type { Context, Forward, LoginNeeded, Root, Snapshot, Technology } from "../generated/bindings";
 import { standing, tone, word, type Tone } from "./standing";
 
 /** From this many forwards on, what is healthy costs one line a group. */
@@ -14,6 +14,8 @@ export interface Group {
   /** What several of its forwards wait for, each said once. */
   roots: Root[];
   forwards: Forward[];
+  /** The log-in that a person has to do there. */
+  login: LoginNeeded | null;
   /** The worst of its forwards. */
   tone: Tone;
   /** Median round trip of its tunnels, in milliseconds. */
@@ -92,6 +94,7 @@ function group(key: string, members: Forward[], contexts: Context[], now: number
     key,
     name,
     technology,
+    login: context?.login ?? null,
     roots: context?.roots.filter((root) => root.problem !== null && root.forwards.length > 1) ?? [],
     forwards: ranked.toSorted((a, b) => a.rank - b.rank).map((each) => each.forward),
     tone: low === 2 && tones.has("warn") ? ("warn" as Tone) : (TONES[low] as Tone),

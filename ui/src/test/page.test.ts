@@ -166,6 +166,15 @@ describe("overview (D3)", () => {
     expect(button(shared, "Explain")).toBeUndefined();
   });
 
+  test("a log-in that several forwards wait for is offered once", async () => {
+    await open("login");
+    expect(text().match(/does not accept your credentials/g)).toHaveLength(1);
+    const login = button(document.body, "Log in to staging");
+    expect(login.title).toBe("Runs aws eks get-token");
+    await click(login);
+    expect(asked).toEqual([{ command: "login", selector: "staging" }]);
+  });
+
   test("a host key is trusted only after its fingerprint was shown", async () => {
     await open("trouble");
     await click(button(row("metrics"), "Trust this key…"));

@@ -344,6 +344,20 @@ async fn g8_rights() {
     }
 }
 
+/// A right that the forward can do without is not called missing.
+#[tokio::test(flavor = "multi_thread")]
+async fn g8_endpoint_slices_do_where_pods_may_not_be_listed() {
+    let server = ApiServer::start().await.unwrap();
+    server.serve_slices();
+    let backend = Backend::start("orders-0").await.unwrap();
+    server.add_service("shop", "orders", &[("app", "orders")], &[("web", 80, "http")]);
+    let pod = PodSpec::new("shop", "orders-0").label("app", "orders");
+    server.add_pod(pod.port("http", 8080, &backend));
+    server.forbid("list", "pods");
+    let cluster = Cluster { server, _backend: backend };
+    assert_well(&cluster.explain(service("orders")).await);
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn g8_targets_pods_and_ports() {
     let cluster = Cluster::new().await;

@@ -244,7 +244,13 @@ impl Server {
                 }
             }
         }
-        Ok(Some(missing))
+        let of_pods = missing.iter().filter(|right: &&Right| right.resource == "pods").count();
+        let slices_would_do = of_pods > 0
+            && of_pods == missing.len()
+            && matches!(self.target.resource, KubeResource::Service(_))
+            && self.may("list", "discovery.k8s.io", "endpointslices", None).await? == Some(true);
+        // Whether the server has slices at all, trying tells.
+        Ok((!slices_would_do).then_some(missing))
     }
 
     /// The problem of lacking `missing`.

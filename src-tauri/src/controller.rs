@@ -194,9 +194,18 @@ impl<S: Surface> Controller<S> {
         }
     }
 
-    /// A waiting forward is tried now, any other gets a new session.
+    /// A log-in is begun where one is waited for; else a waiting forward is tried now, any
+    /// other gets a new session.
     fn remedy(&self, name: String) -> Option<Command> {
         let now = self.engine.clock().now();
+        let login = {
+            let snapshot = self.snapshot.borrow();
+            let forward = snapshot.forwards.iter().find(|forward| forward.name == name)?;
+            tray::login(&snapshot, forward).map(str::to_owned)
+        };
+        if let Some(context) = login {
+            return Some(Command::Login(context));
+        }
         let standing = self.about(&name, |forward| forward.standing(now))?;
         let selector = Selector::Names(vec![name]);
         match standing {

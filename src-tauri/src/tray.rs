@@ -8,7 +8,7 @@ use localport_core::command::Selector;
 use localport_core::notify::{self, Recent};
 use localport_core::problem::Problem;
 use localport_core::progress;
-use localport_core::snapshot::{Forward, Overall, Phase, Snapshot, Standing};
+use localport_core::snapshot::{CauseKind, Forward, Overall, Phase, Snapshot, Standing};
 use localport_core::time::Timestamp;
 
 /// Forwards with a place in the menu itself; a longer menu does not fit a screen.
@@ -104,6 +104,8 @@ pub(crate) struct Row {
 /// What the third item of a forward's submenu does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Remedy {
+    /// Log in to the cluster that it waits for.
+    LogIn,
     /// Make the waiting retry due.
     Retry,
     /// End the session and open a new one.
@@ -115,7 +117,7 @@ pub(crate) enum Remedy {
 /// What the tray shows for `snapshot` and the last troubles at `now`.
 pub(crate) fn menu(snapshot: &Snapshot, recent: &[Recent], now: Timestamp) -> Menu {
     let leaving = matches!(snapshot.phase, Phase::Draining | Phase::Stopped);
-    let row = |forward| row(forward, leaving, now);
+    let row = |forward| row(forward, login(snapshot, forward).is_some(), leaving, now);
     let top = &snapshot.forwards[..snapshot.forwards.len().min(TOP_ROWS)];
     let rest = &snapshot.forwards[top.len()..];
     Menu {
@@ -238,7 +240,7 @@ fn more_title(rest: &[Forward], now: Timestamp) -> String {
     title
 }
 
-fn row(forward: &Forward, leaving: bool, now: Timestamp) -> Row {
+fn row(forward: &Forward, log_in: bool, leaving: bool, now: Timestamp) -> Row {
     let standing = forward.standing(now);
     Row {
         name: forward.name.clone(),
@@ -253,11 +255,19 @@ fn row(forward: &Forward, leaving: bool, now: Timestamp) -> Row {
         address: forward.local.clone(),
         remedy: match standing {
             Standing::Off => Remedy::None,
+            Standing::Broken | Standing::Waiting if log_in => Remedy::LogIn,
             Standing::Broken | Standing::Waiting => Remedy::Retry,
             Standing::Unproved | Standing::Serving => Remedy::Restart,
         },
         enabled: !leaving,
     }
+}
+
+/// The context that a person has to log in to before the forward can work.
+pub(crate) fn login<'a>(snapshot: &'a Snapshot, forward: &Forward) -> Option<&'a str> {
+    let cause = forward.because.as_ref().filter(|cause| cause.kind == CauseKind::Cluster)?;
+    let mut contexts = snapshot.contexts.iter().filter(|context| context.login.is_some());
+    contexts.find(|context| context.name == cause.name).map(|context| context.name.as_str())
 }
 
 fn leads_to(forward: &Forward) -> String {
@@ -283,8 +293,9 @@ mod tests {
     use localport_core::problem::Code;
     use localport_core::shutdown::Stage;
     use localport_core::snapshot::{
-        Bytes, ConfigView, Connections, Ending, ForwardDrain, ForwardState, ListenerFact,
-        ListenerState, TargetFact, TargetState, Technology, TunnelFact, TunnelState,
+        Bytes, Cause, ConfigView, Connections, Context, Ending, ForwardDrain, ForwardState,
+        ListenerFact, ListenerState, LoginNeeded, TargetFact, TargetState, Technology, TunnelFact,
+        TunnelState,
     };
 
     const NOW: Timestamp = Timestamp(1_000);
@@ -372,7 +383,7 @@ mod tests {
             (failed("e"), "e — broken", "db:5432 → bastion", true, Remedy::Retry),
         ];
         for (forward, title, reason, on, remedy) in table {
-            let row = row(&forward, false, NOW);
+            let row = row(&forward, false, false, NOW);
             let seen = (row.title.as_str(), row.reason.as_str(), row.on, row.remedy);
             assert_eq!(seen, (title, reason, on, remedy));
             assert_eq!(row.address, "127.0.0.1:5432");
@@ -495,7 +506,7 @@ mod tests {
         assert_eq!(said, [("bastion — 1 of 2 on", true, true), ("#db — 1 of 2 on", true, true)]);
         assert_eq!(menu.groups[1].selector, Selector::Tag("db".to_owned()));
         let drain = ForwardDrain { since: NOW, stage: None, until: None, forced: 0 };
-        let drained = row(&Forward { drain: Some(drain), ..off("d") }, false, NOW);
+        let drained = row(&Forward { drain: Some(drain), ..off("d") }, false, false, NOW);
         assert_eq!(
             (drained.title.as_str(), drained.reason.as_str()),
             ("d — drained", "drained by a person · db:5432 → bastion")
@@ -524,9 +535,35 @@ mod tests {
         assert!(!fine.groups[0].can_retry);
     }
 
+    /// S5.5, S5.8: what waits for a cluster says so and no more, and where a person has to
+    /// log in, that is what its item does.
+    #[test]
+    fn s5_8_what_waits_for_a_log_in_says_because_of_it_and_offers_it() {
+        let problem = Problem::new(Code::KubeUnauthorized, "refused (401)", "log in");
+        let because = Cause { kind: CauseKind::Cluster, name: "staging".into(), since: NOW };
+        let under = Forward {
+            technology: Technology::Kubectl,
+            context: "staging".to_owned(),
+            state: ForwardState::Failed,
+            problem: Some(problem),
+            because: Some(because),
+            ..serving("a")
+        };
+        let mut context = Context::unknown("staging", Technology::Kubectl, NOW);
+        let mut scene = snapshot(vec![under]);
+        scene.contexts = vec![context.clone()];
+        let row = menu(&scene, &[], NOW).rows.remove(0);
+        assert_eq!((row.reason.as_str(), row.remedy), ("because of staging", Remedy::Retry));
+        let what = "refused (401)".to_owned();
+        context.login = Some(LoginNeeded { what, command: None, running: false });
+        scene.contexts = vec![context];
+        assert_eq!(menu(&scene, &[], NOW).rows[0].remedy, Remedy::LogIn);
+        assert_eq!(login(&scene, &scene.forwards[0]), Some("staging"));
+    }
+
     #[test]
     fn a_long_reason_is_cut() {
-        let row = row(&waiting("a", &"ä".repeat(400)), false, NOW);
+        let row = row(&waiting("a", &"ä".repeat(400)), false, false, NOW);
         assert_eq!(row.reason.chars().count(), REASON_CHARS);
         assert!(row.reason.ends_with('…'));
     }

@@ -404,6 +404,7 @@ fn copy_text(row: &Row) -> String {
 
 fn remedy_text(row: &Row) -> &'static str {
     match row.remedy {
+        Remedy::LogIn => "Log in…",
         Remedy::Retry => "Retry now",
         Remedy::Restart | Remedy::None => "Restart",
     }

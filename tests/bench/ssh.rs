@@ -3,9 +3,12 @@
 //! Every row is measured in turns, plain first, then ours, and the medians are compared:
 //! the ratio is what counts, since both share the machine with the server.
 
-use localport_core::config::Target;
+use localport_core::config::{Config, Target};
+use localport_core::time::Timestamp;
 use localport_engine::adapter::kube::Options as KubeOptions;
 use localport_engine::adapter::ssh::SshOptions;
+use localport_engine::journal::{Journal, JournalFile};
+use localport_engine::registry::Registry;
 use localport_tests::engine::{Engine, forward};
 use localport_tests::ports::free_port;
 use localport_tests::servers::Server;
@@ -24,20 +27,26 @@ const TURNS: usize = 5;
 const BULK: usize = 512 << 20;
 /// How long connections are counted in one turn.
 const COUNTING: Duration = Duration::from_secs(2);
+/// Turns of the rows about registry and journal, whose share is small.
+const ACCOUNT_TURNS: usize = 9;
+/// The word that asks for them.
+const ACCOUNT: &str = "account";
 /// Forwards whose memory is compared.
 const MANY: usize = 100;
 
 fn main() {
     let words: Vec<String> = std::env::args().skip(1).collect();
     match words.iter().map(String::as_str).collect::<Vec<_>>().as_slice() {
-        ["serve", config, user_port, remote @ ..] => serve(config, user_port, remote),
+        ["serve", account, config, user_port, remote @ ..] => {
+            serve(*account == ACCOUNT, config, user_port, remote);
+        }
         _ => compare(),
     }
 }
 
 /// The engine in a process of its own, so that its memory and its CPU are its own.
-/// Arguments: ssh_config, `user@port:key`, then `local:remote` ports. Ends with its input.
-fn serve(config: &str, login: &str, ports: &[&str]) {
+/// Arguments: whether it keeps account and journal, ssh_config, `user@port:key`, then `local:remote` ports. Ends with its input.
+fn serve(accounts: bool, config: &str, login: &str, ports: &[&str]) {
     let runtime = tokio::runtime::Runtime::new().unwrap();
     runtime.block_on(async {
         let mut login = login.splitn(3, ':');
@@ -58,7 +67,16 @@ fn serve(config: &str, login: &str, ports: &[&str]) {
         });
         let ssh =
             SshOptions { extra_args: vec!["-F".into(), config.into()], ..SshOptions::default() };
-        let engine = Engine::start(forwards.collect(), ssh, KubeOptions::default());
+        let registry = if accounts { Registry::default() } else { Registry::blind() };
+        let config = Config { forwards: forwards.collect(), ..Config::default() };
+        let kube = KubeOptions::default();
+        let engine = Engine::start_with(config, ssh, kube, registry, |home, registry| {
+            if !accounts {
+                return Journal::nowhere();
+            }
+            let file = Box::new(JournalFile::new(home.journal()));
+            Journal::open(file, registry, Timestamp(0)).0
+        });
         engine
             .until("serving", |s| {
                 s.forwards.len() == ports.len()
@@ -86,9 +104,14 @@ impl Drop for Forwarder {
 }
 
 fn ours(sshd: &Sshd, ports: &[(u16, u16)]) -> Forwarder {
+    ours_with(ACCOUNT, sshd, ports)
+}
+
+fn ours_with(account: &str, sshd: &Sshd, ports: &[(u16, u16)]) -> Forwarder {
     let login = format!("{}:{}:{}", sshd.user(), sshd.port(), sshd.path("user_key").display());
     let mut child = Command::new(std::env::current_exe().unwrap())
         .arg("serve")
+        .arg(account)
         .arg(sshd.path("ssh_config"))
         .arg(login)
         .args(ports.iter().map(|(local, remote)| format!("{local}:{remote}")))
@@ -149,6 +172,41 @@ fn compare() {
     row("connections a second, 64 at a time", "", Better::More, 0, |port| connections(port, 64));
     row("first byte, median", "ms", Better::Less, 0, first_byte);
     memory(&sshd, echo.port());
+    account(&sshd, remotes);
+}
+
+/// What registry and journal cost on the way of the bytes: ours with them beside ours
+/// without, in one process each, turn about.
+fn account(sshd: &Sshd, remotes: [u16; 3]) {
+    let free = || remotes.map(|remote| (free_port(), remote));
+    let (without_ports, with_ports) = (free(), free());
+    let _without = ours_with("blind", sshd, &without_ports);
+    let _with = ours_with(ACCOUNT, sshd, &with_ports);
+    println!("{:<34} {:>12} {:>12} {:>8}", "registry and journal", "without", "with", "ratio");
+    let row = |name: &str, unit: &str, better: Better, index: usize, measure: fn(u16) -> f64| {
+        let (without, with) = (without_ports[index].0, with_ports[index].0);
+        measure(without);
+        measure(with);
+        let turns: Vec<(f64, f64)> = (0..ACCOUNT_TURNS)
+            .map(|turn| {
+                // Who is first alternates: a machine that slows down slows both.
+                if turn % 2 == 0 {
+                    (measure(without), measure(with))
+                } else {
+                    let with = measure(with);
+                    (measure(without), with)
+                }
+            })
+            .collect();
+        let of = |pick: fn(&(f64, f64)) -> f64| turns.iter().map(pick);
+        show(name, unit, better, median(of(|turn| turn.0)), median(of(|turn| turn.1)));
+        let ratios = of(|turn| (turn.1 / turn.0 - 1.0) * 100.0);
+        println!("{:>34} {:+.1} % in the median of the turns", "", median(ratios));
+    };
+    row("bulk down", "MiB/s", Better::More, 1, download);
+    row("bulk up", "MiB/s", Better::More, 2, upload);
+    row("connections a second, 64 at a time", "", Better::More, 0, |port| connections(port, 64));
+    row("first byte, median", "ms", Better::Less, 0, first_byte);
 }
 
 #[derive(Clone, Copy)]

@@ -41,11 +41,23 @@ impl Engine {
     /// Starts what `config` says over the real adapters.
     #[must_use]
     pub fn configured(config: Config, ssh: SshOptions, kube: KubeOptions) -> Self {
+        Self::start_with(config, ssh, kube, Registry::default(), |_, _| Journal::nowhere())
+    }
+
+    /// The same with an account and a journal of the caller's.
+    #[must_use]
+    pub fn start_with(
+        config: Config,
+        ssh: SshOptions,
+        kube: KubeOptions,
+        registry: Registry,
+        journal: impl FnOnce(&Home, &Registry) -> Journal,
+    ) -> Self {
         let dir = tempfile::Builder::new().prefix("lp").tempdir().unwrap();
         let home = Home::under(dir.path(), dir.path().to_owned());
         home.create().unwrap();
-        let registry = Registry::default();
-        let ssh = Arc::new(SshAdapter::new(&registry, &home, Journal::nowhere(), ssh));
+        let journal = journal(&home, &registry);
+        let ssh = Arc::new(SshAdapter::new(&registry, &home, journal.clone(), ssh));
         let kube = Arc::new(KubeAdapter::new(&registry, kube).behind(ssh.clone()));
         let handle = engine::start(Options {
             config,
@@ -56,7 +68,7 @@ impl Engine {
             // Longer than the 3 s for which a cluster's stream holds back a client's end.
             drain: Duration::from_secs(6),
             deadline: Deadline::default(),
-            memory: Memory::none(),
+            memory: Memory { journal, ..Memory::none() },
         });
         Self { handle, home: dir }
     }

@@ -20,6 +20,8 @@ mod reload;
 mod socket;
 #[path = "cli/traffic.rs"]
 mod traffic;
+#[path = "cli/verify.rs"]
+mod verify;
 
 use serde_json::Value;
 use std::collections::BTreeSet;

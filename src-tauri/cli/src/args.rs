@@ -18,6 +18,15 @@ pub(crate) struct Arguments {
 }
 
 /// What every command takes.
+/// `localport resources`
+#[derive(Debug, Args)]
+pub(crate) struct Resources {
+    /// Compare them with what the operating system shows; exit code 1 when something is
+    /// not explained.
+    #[arg(long)]
+    pub(crate) verify: bool,
+}
+
 #[derive(Debug, Args)]
 pub(crate) struct Global {
     /// Print JSON.
@@ -77,7 +86,7 @@ pub(crate) enum Command {
     /// Show the log.
     Logs(Logs),
     /// Show everything that LocalPort holds: listeners, connections, sessions, children.
-    Resources,
+    Resources(Resources),
     /// Print figures for monitoring, in Prometheus' text format.
     Metrics,
     /// Check or show the configuration.

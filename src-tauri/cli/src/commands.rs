@@ -61,7 +61,7 @@ pub(crate) async fn run(
         Command::Explain(explain) => explain::run(&home, files, &explain, output).await,
         Command::History(history) => history::run(&home, &history, output).await,
         Command::Logs(logs) => logs::run(&home, &logs, output).await,
-        Command::Resources => resources::run(&home, output).await,
+        Command::Resources(wanted) => resources::run(&home, &wanted, output).await,
         Command::Metrics => metrics::run(&home, output).await,
         Command::Import(from) => import::run(&home, &files, from, output),
         Command::Cluster(cluster) => cluster::run(&home, cluster.command, output).await,

@@ -3,6 +3,10 @@
 //!
 //! Receives two views and what explains things; emits the checks of a receipt.
 
+mod running;
+
+pub use running::{Running, inspect};
+
 use crate::receipt::Check;
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -46,7 +50,14 @@ pub enum Mark {
     /// By its path.
     Path(String),
     /// A socket of the internet family.
-    Inet,
+    Inet {
+        /// Its own address.
+        local: String,
+        /// Whom it is connected with.
+        peer: Option<String>,
+        /// Whether it accepts clients.
+        listening: bool,
+    },
     /// A local socket bound to a path.
     Local {
         /// The path.
@@ -92,6 +103,19 @@ pub struct Explained {
 /// Judges `end` against `start`. What cannot be seen in either is not checked.
 #[must_use]
 pub fn compare(scope: Scope, start: &View, end: &View, explained: &Explained) -> Vec<Check> {
+    let mut clients = explained.control.1;
+    checks(scope, start, end, explained, |_, thing| explains(thing, explained, &mut clients))
+}
+
+/// What is in `end`, was not in `start`, and is not explained by `explains`, which is
+/// asked with what is looked at.
+fn checks(
+    scope: Scope,
+    start: &View,
+    end: &View,
+    explained: &Explained,
+    mut explains: impl FnMut(&str, &Thing) -> bool,
+) -> Vec<Check> {
     let pairs = [
         ("descriptors", &start.descriptors, &end.descriptors),
         ("sockets", &start.sockets, &end.sockets),
@@ -103,18 +127,23 @@ pub fn compare(scope: Scope, start: &View, end: &View, explained: &Explained) ->
         .into_iter()
         .filter_map(|(what, start, end)| {
             let (start, end) = (start.as_ref()?, end.as_ref()?);
-            Some(check(what, scope, start, end, explained))
+            Some(check(what, scope, [start, end], explained, |thing| explains(what, thing)))
         })
         .collect()
 }
 
-fn check(what: &str, scope: Scope, start: &[Thing], end: &[Thing], explained: &Explained) -> Check {
+fn check(
+    what: &str,
+    scope: Scope,
+    [start, end]: [&Vec<Thing>; 2],
+    explained: &Explained,
+    mut explains: impl FnMut(&Thing) -> bool,
+) -> Check {
     let judged = |thing: &&Thing| scope == Scope::Whole || is_ours(thing, explained);
     let mut before: BTreeMap<&str, usize> = BTreeMap::new();
     for thing in start.iter().filter(judged) {
         *before.entry(&thing.key).or_default() += 1;
     }
-    let mut clients = explained.control.1;
     let mut unexplained = Vec::new();
     for thing in end.iter().filter(judged) {
         let was_there = match before.get_mut(thing.key.as_str()) {
@@ -124,7 +153,7 @@ fn check(what: &str, scope: Scope, start: &[Thing], end: &[Thing], explained: &E
             }
             _ => false,
         };
-        if !was_there && !explains(thing, explained, &mut clients) {
+        if !was_there && !explains(thing) {
             unexplained.push(thing.name.clone());
         }
     }
@@ -142,7 +171,7 @@ fn is_ours(thing: &Thing, explained: &Explained) -> bool {
         Mark::Path(path) | Mark::Local { path, .. } => {
             is_below(path, &explained.homes) || explained.released.contains(path)
         }
-        Mark::Inet | Mark::Token => true,
+        Mark::Inet { .. } | Mark::Token => true,
         Mark::Thread(name) => name.starts_with(THREAD_PREFIX),
         Mark::Unknown => false,
     }
@@ -164,7 +193,7 @@ fn explains(thing: &Thing, explained: &Explained, clients: &mut usize) -> bool {
             let named = |known: &String| known.bytes().take(THREAD_NAME).eq(name.bytes());
             explained.runtime.iter().chain(&explained.tasks).any(named)
         }
-        Mark::Inet | Mark::Local { .. } | Mark::Token | Mark::Unknown => false,
+        Mark::Inet { .. } | Mark::Local { .. } | Mark::Token | Mark::Unknown => false,
     }
 }
 
@@ -185,6 +214,10 @@ mod tests {
 
     fn thing(key: &str, mark: Mark) -> Thing {
         Thing { key: key.to_owned(), name: format!("name of {key}"), mark }
+    }
+
+    fn inet() -> Mark {
+        Mark::Inet { local: "127.0.0.1:1".to_owned(), peer: None, listening: false }
     }
 
     fn path(path: &str) -> Thing {
@@ -215,18 +248,23 @@ mod tests {
     }
 
     fn unexplained(scope: Scope, start: &[Thing], end: &[Thing]) -> Vec<String> {
-        check("any", scope, start, end, &explained())
+        judged(scope, start, end)
             .unexplained
             .iter()
             .map(|name| name.trim_start_matches("name of ").to_owned())
             .collect()
     }
 
+    fn judged(scope: Scope, start: &[Thing], end: &[Thing]) -> Check {
+        let view = |things: &[Thing]| View { files: Some(things.to_vec()), ..View::default() };
+        compare(scope, &view(start), &view(end), &explained()).remove(0)
+    }
+
     /// S3.3: what was there, what is held and what belongs to those who still wait is
     /// explained; everything else is named.
     #[test]
     fn s3_3_what_nothing_explains_is_named() {
-        let socket = || thing("socket:[7]", Mark::Inet);
+        let socket = || thing("socket:[7]", inet());
         let table: [Row; 11] = [
             ("as before", vec![socket()], vec![socket()], &[]),
             ("one that ended", vec![socket()], vec![], &[]),
@@ -284,14 +322,14 @@ mod tests {
         assert_eq!(unexplained(Scope::Shared, &[], &theirs), Vec::<String>::new());
         assert_eq!(unexplained(Scope::Whole, &[], &theirs).len(), theirs.len());
         let ours = [
-            thing("socket:[1]", Mark::Inet),
+            thing("socket:[1]", inet()),
             path("/state/journal"),
             thread("9", "lp-spawner"),
             thing("child 5", Mark::Token),
             client("u1", true),
         ];
         assert_eq!(unexplained(Scope::Shared, &[], &ours).len(), ours.len());
-        assert_eq!(check("any", Scope::Shared, &theirs, &ours, &explained()).start, 0);
+        assert_eq!(judged(Scope::Shared, &theirs, &ours).start, 0);
     }
 
     /// What a platform cannot show is no check.

@@ -26,6 +26,7 @@ use crate::host::HostError;
 use crate::logs::Logs;
 use crate::registry::{Lease, LeaseKind, Tasks};
 use crate::store::Store;
+use crate::verify::Baseline;
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
@@ -57,6 +58,8 @@ pub(crate) struct Api {
     pub(crate) home: Home,
     pub(crate) logs: Option<Logs>,
     pub(crate) store: Store,
+    /// What the system showed before the host had anything.
+    pub(crate) baseline: Arc<Baseline>,
     pub(crate) explainer: Explainer,
     /// Only the desktop app has a window.
     pub(crate) open_window: Option<mpsc::Sender<()>>,

@@ -39,6 +39,7 @@ use localport_core::shutdown::Reason;
 use localport_core::snapshot::{Forward, ListenerState};
 use lock::Lock;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::{mpsc, watch};
 
@@ -105,7 +106,7 @@ pub struct RunningHost {
     journal: Journal,
     lock: Lock,
     registry: Registry,
-    baseline: Baseline,
+    baseline: Arc<Baseline>,
     _lock_lease: Lease,
 }
 
@@ -118,7 +119,7 @@ pub struct RunningHost {
 pub async fn start(options: HostOptions) -> Result<RunningHost, HostError> {
     let home = options.home;
     let scope = if options.role == Role::Desktop { Scope::Shared } else { Scope::Whole };
-    let baseline = Baseline::take(scope, &home);
+    let baseline = Arc::new(Baseline::take(scope, &home));
     home.create().map_err(|source| HostError::Files { path: home.state.clone(), source })?;
     let (lock, owner) = Lock::take(&home, options.role)?;
     raise_file_limit();
@@ -178,6 +179,7 @@ pub async fn start(options: HostOptions) -> Result<RunningHost, HostError> {
         home,
         logs: options.logs,
         store: store.clone(),
+        baseline: baseline.clone(),
         explainer: explainer.clone(),
         open_window: (options.role == Role::Desktop).then_some(open_window),
         released: release,

@@ -186,7 +186,8 @@ impl Children {
             .kill_on_drop(true);
         platform::prepare(&mut command);
         let (mut child, group) = self.start(command).await?;
-        let _lease = self.inner.tasks.registry().lease(LeaseKind::Child, spec.name, spec.owner);
+        let lease = self.inner.tasks.registry().lease(LeaseKind::Child, spec.name, spec.owner);
+        child.id().inspect(|pid| lease.is_process(*pid));
         let group = Abandoned(Some(group));
         if let Some(mut stdin) = child.stdin.take() {
             // One that does not want the input has its own words about it.
@@ -229,6 +230,7 @@ impl Children {
         });
         let (report, exit) = watch::channel(None);
         let lease = self.claim(spec);
+        lease.is_process(pid);
         let mark = lease.mark();
         let reaper = Reaper {
             child,

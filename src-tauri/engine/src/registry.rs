@@ -51,6 +51,8 @@ struct Entry {
     owner: Arc<str>,
     since: Instant,
     stands_on: Vec<LeaseId>,
+    /// Number of the process, where the lease is one.
+    process: Option<u32>,
     forced: bool,
     handle: Handle,
 }
@@ -127,7 +129,8 @@ impl Registry {
         }
         let id = self.number();
         let since = Instant::now();
-        let entry = Entry { kind, name, owner, since, stands_on, forced: false, handle };
+        let (process, forced) = (None, false);
+        let entry = Entry { kind, name, owner, since, stands_on, process, forced, handle };
         self.shard(id).insert(id, entry);
         Lease { id, registry: self.clone() }
     }
@@ -173,6 +176,12 @@ impl Registry {
     pub fn find(&self, kind: LeaseKind, name: &str) -> Option<LeaseId> {
         let found = |id, entry: &Entry| (entry.kind == kind && entry.name == name).then_some(id);
         self.collect(found).into_iter().flatten().next()
+    }
+
+    /// The processes that are held, by their number; none where it is not known.
+    pub(crate) fn processes(&self) -> Vec<Option<u32>> {
+        let of = |_, entry: &Entry| (entry.kind == LeaseKind::Child).then_some(entry.process);
+        self.collect(of).into_iter().flatten().collect()
     }
 
     /// Paths of all files that were ever claimed.
@@ -280,6 +289,11 @@ impl Lease {
     /// The resource had to be cut, killed or cancelled.
     pub fn forced(&self) {
         self.registry.change(self.id, |entry| entry.forced = true);
+    }
+
+    /// The resource is the process of this number.
+    pub(crate) fn is_process(&self, pid: u32) {
+        self.registry.change(self.id, |entry| entry.process = Some(pid));
     }
 
     /// It turned out to need `other` as well, which must be older or know nothing of it.

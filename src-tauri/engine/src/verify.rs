@@ -18,7 +18,7 @@ mod socket;
 use crate::engine::HOST;
 use crate::home::Home;
 use crate::registry::{LeaseKind, Registry};
-use localport_core::audit::{Explained, Mark, Scope, Thing, View, compare};
+use localport_core::audit::{Explained, Mark, Running, Scope, Thing, View, compare, inspect};
 use localport_core::receipt::Check;
 use std::collections::BTreeSet;
 use std::fs;
@@ -40,6 +40,17 @@ const INHIBITORS: &str = "/run/systemd/inhibit";
 const SETTLE: Duration = Duration::from_millis(500);
 const LOOK_AGAIN: Duration = Duration::from_millis(4);
 
+/// Connections to an API server that come with a watch: its own, and those of requests
+/// that are kept for the next one.
+const CONNECTIONS_OF_A_WATCH: usize = 4;
+
+/// Threads that are there as long as everything runs: the one that starts children, and
+/// the one that watches files.
+const THREADS: [&str; 2] = ["lp-spawner", "notify-rs inotify loop"];
+
+/// Name of the tasks that accept clients.
+const ACCEPTS: &str = "accept";
+
 /// What there was when the host started.
 pub struct Baseline {
     scope: Scope,
@@ -58,17 +69,20 @@ impl Baseline {
     /// Compares with the system until everything is explained, for half a second at
     /// most; what is then unexplained stays.
     pub async fn verify(&self, registry: &Registry) -> Vec<Check> {
-        let end = Instant::now() + SETTLE;
-        let mut pause = LOOK_AGAIN;
-        loop {
-            let checks = self.compare(registry);
-            let is_clean = checks.iter().all(|check| check.unexplained.is_empty());
-            if is_clean || Instant::now() >= end {
-                return checks;
-            }
-            sleep(pause).await;
-            pause *= 2;
-        }
+        settled(|| self.compare(registry)).await
+    }
+
+    /// The same while everything runs: also names the leases with nothing behind them.
+    pub async fn inspect(&self, registry: &Registry) -> Vec<Check> {
+        settled(|| {
+            let files = registry.files();
+            let now = look(&self.home, &files);
+            let mut explained = self.explained(registry, files);
+            explained.runtime.extend(THREADS.map(str::to_owned));
+            let running = running(registry);
+            inspect(self.scope, &self.view, &now, &explained, &running)
+        })
+        .await
     }
 
     /// Says what the system showed at the start and does not show now, such as without
@@ -131,6 +145,63 @@ impl Baseline {
         explained.released = files;
         explained
     }
+}
+
+/// Looks until everything is explained, for half a second at most.
+async fn settled(look: impl Fn() -> Vec<Check>) -> Vec<Check> {
+    let end = Instant::now() + SETTLE;
+    let mut pause = LOOK_AGAIN;
+    loop {
+        let checks = look();
+        let is_clean = checks.iter().all(|check| check.unexplained.is_empty());
+        if is_clean || Instant::now() >= end {
+            return checks;
+        }
+        sleep(pause).await;
+        pause *= 2;
+    }
+}
+
+/// What the leases say is there. A lease names what it is by its kind; what has no name
+/// of its own (a pipe, a connection to an API server) is counted against those that need
+/// it.
+fn running(registry: &Registry) -> Running {
+    let mut running = Running::default();
+    let (mut files, mut reach, mut accepting) = (0, 0, 0);
+    for lease in registry.list() {
+        let after = |start| lease.name.strip_prefix(start).map(str::to_owned);
+        match lease.kind {
+            LeaseKind::Listener => {
+                running.ports.extend(after("port ").and_then(|port| port.parse::<u16>().ok()));
+            }
+            LeaseKind::Connection => running.clients.extend(after("client ")),
+            LeaseKind::File => drop(running.files.insert(lease.name)),
+            LeaseKind::Watch if lease.owner == HOST => files += 1,
+            LeaseKind::Watch => reach += CONNECTIONS_OF_A_WATCH,
+            LeaseKind::Tunnel => reach += 1,
+            LeaseKind::Task if lease.name == ACCEPTS => accepting += 1,
+            _ => {}
+        }
+    }
+    let processes = registry.processes();
+    running.children = processes.iter().flatten().map(u32::to_string).collect();
+    running.nameless = processes.iter().filter(|process| process.is_none()).count();
+    // A client of a cluster may have a connection of its own.
+    running.outgoing = if reach > 0 { reach + running.clients.len() } else { 0 };
+    let children = processes.len();
+    running.spare = [
+        ("pipe:[]", 3 * children),
+        ("socket:[]", 3 * children),
+        ("anon_inode:[pidfd]", children),
+        ("anon_inode:inotify", files),
+        ("anon_inode:[eventpoll]", files),
+        ("anon_inode:[eventfd]", files),
+        // Each keeps one in reserve, for a client that comes when there are none left.
+        ("/dev/null", accepting),
+    ]
+    .map(|(kind, count)| (kind.to_owned(), count))
+    .into();
+    running
 }
 
 fn look(home: &Home, claimed: &BTreeSet<String>) -> View {

@@ -121,6 +121,7 @@ fn s3_3_a_planted_leak_of_each_kind_is_named_in_the_receipt() {
             assert_eq!(unexplained(&receipt), [], "after a leak of {what}");
         }
 
+        while_it_runs(&home, &other).await;
         shared(&home, &other).await;
         a_hundred_times(&home).await;
     });
@@ -147,6 +148,55 @@ fn plant(what: &str, home: &Home, other: &Path) -> (Leak, String) {
             (Box::new(Left(dir.clone())), dir.display().to_string())
         }
     }
+}
+
+/// S3.3: also while a host runs, with forwards that try and clients that wait.
+async fn while_it_runs(home: &Home, other: &Path) {
+    let socket = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = socket.local_addr().unwrap().port();
+    drop(socket);
+    let file = home.state.join("forwards.yaml");
+    let text = format!(
+        "version: \"1.0\"\nservices:\n  - {{name: a, technology: ssh, local_port: {port}, \
+         remote_port: 1, connection: {{host: 127.0.0.1, port: 1}}}}\n"
+    );
+    fs::write(&file, text).unwrap();
+    let options = HostOptions {
+        config_files: vec![file.clone()],
+        ..HostOptions::new(home.clone(), Role::Headless)
+    };
+    let host = host::start(options).await.unwrap();
+    let client = localport_engine::control::client::Client::new(home);
+    let named = async || {
+        let answer: serde_json::Value = client.get("/v1/resources/verify").await.unwrap();
+        let checks = answer["checks"].as_array().unwrap().clone();
+        assert_eq!(checks.len(), CHECKS.len(), "{answer:#}");
+        let of = |check: &serde_json::Value| {
+            let what = check["what"].as_str().unwrap().to_owned();
+            let names = check["unexplained"].as_array().unwrap().clone();
+            names.into_iter().map(move |name| (what.clone(), name.as_str().unwrap().to_owned()))
+        };
+        checks.iter().flat_map(of).collect::<Vec<_>>()
+    };
+    assert_eq!(named().await, []);
+    for what in CHECKS {
+        let (leak, name) = plant(what, home, other);
+        let found = named().await;
+        assert!(
+            found.len() == 1 && found[0].0 == what && found[0].1.contains(&name),
+            "{what} {name}: {found:#?}"
+        );
+        drop(leak);
+        assert_eq!(named().await, [], "without {what}");
+    }
+    // Both ends of this one are in this process, and only one of them is the host's.
+    let held = std::net::TcpStream::connect(("127.0.0.1", port)).unwrap();
+    let own = held.local_addr().unwrap().to_string();
+    let found = named().await;
+    assert!(found.len() == 1 && found[0].1.starts_with(&format!("tcp {own} with")), "{found:?}");
+    drop(held);
+    host.stop(Reason::Person).await;
+    fs::remove_file(file).unwrap();
 }
 
 /// S1.4, S2.3: a hundred starts and stops in one process leave no descriptor, thread or

@@ -11,7 +11,7 @@ use localport_core::command::{Command, Done, Drain, Refusal, Selector};
 use localport_core::config::reload::Who;
 use localport_core::metrics::{self, Facts};
 use localport_core::parts::PartReceipt;
-use localport_core::receipt::Receipt;
+use localport_core::receipt::{Check, Receipt};
 use localport_core::regression::RECENT;
 use localport_core::shutdown::Reason;
 use localport_core::snapshot::Phase;
@@ -67,6 +67,14 @@ pub(super) struct Resources {
     pub(super) resources: Vec<LeaseInfo>,
 }
 
+/// Answer of `resources --verify`.
+#[derive(Serialize)]
+pub(super) struct Inspected {
+    pub(super) checks: Vec<Check>,
+    /// What could not be looked at.
+    pub(super) unseen: Option<String>,
+}
+
 /// An answer without content.
 #[derive(Serialize)]
 pub(super) struct Empty {}
@@ -98,6 +106,13 @@ pub(super) async fn snapshot(shared: Arc<Shared>, _call: Call) -> Answer {
 
 pub(super) async fn resources(shared: Arc<Shared>, _call: Call) -> Answer {
     Ok(answer::json(&Resources { resources: shared.api.engine.resources() }))
+}
+
+pub(super) async fn inspect(shared: Arc<Shared>, _call: Call) -> Answer {
+    let (baseline, engine) = (&shared.api.baseline, &shared.api.engine);
+    let checks = baseline.inspect(&engine.registry).await;
+    let unseen = baseline.unseen(&checks);
+    Ok(answer::json(&Inspected { checks, unseen }))
 }
 
 pub(super) async fn shutdowns(shared: Arc<Shared>, call: Call) -> Answer {

@@ -151,6 +151,9 @@ fn answers() -> Value {
         "OpenApi": { "type": "object" },
         "Failure": object(&[("code", text()), ("message", text()), ("hint", text())]),
         "Resources": object(&[("resources", list(reference("Lease")))]),
+        "Inspected": object(&[
+            ("checks", list(reference("Check"))), ("unseen", maybe(text())),
+        ]),
         "Lease": object(&[
             ("id", count()), ("kind", text()), ("name", text()), ("owner", text()),
             ("age_ms", count()), ("stands_on", list(count())),

@@ -128,6 +128,12 @@ pub(super) const ROUTES: &[Route] = &[
         handler!(handlers::resources),
         "Everything the engine holds: listeners, connections, sessions, children, tasks, files.",
     ),
+    get(
+        "/v1/resources/verify",
+        "Inspected",
+        handler!(handlers::inspect),
+        "Compares what the engine holds with what the operating system shows, both ways.",
+    ),
     Route {
         query: &[("limit", "How many, the last first; 50 when absent.")],
         ..get(

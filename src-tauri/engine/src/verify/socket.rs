@@ -25,7 +25,8 @@ pub(super) fn describe(number: RawFd) -> Option<(String, Mark)> {
                 (false, Some(peer)) => format!(" with {peer}"),
                 (false, None) => String::new(),
             };
-            (format!("{protocol} {address}{rest}"), Mark::Inet)
+            let (local, peer) = (address.to_string(), peer.map(|peer| peer.to_string()));
+            (format!("{protocol} {address}{rest}"), Mark::Inet { local, peer, listening })
         }
         None if local.domain() == Domain::UNIX => unix(&local, peer.as_ref(), listening),
         None => (format!("socket of family {:?}", local.domain()), Mark::Unknown),

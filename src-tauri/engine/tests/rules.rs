@@ -2,7 +2,7 @@
 //! what an engine does.
 
 // A test may fail.
-#![allow(clippy::unwrap_used, clippy::panic)]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 #[path = "common/scripted.rs"]
 mod common;

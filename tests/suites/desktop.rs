@@ -361,6 +361,22 @@ async fn d3_the_window_shows_and_switches() {
     window.text_when("one row", |text| text.contains("1 of 3") && alone(text));
 }
 
+/// G8, D3: a click walks the way of a forward that waits, up to the step that fails.
+#[tokio::test(flavor = "multi_thread")]
+async fn g8_the_window_walks_the_way_of_a_forward_that_waits() {
+    let world = World::new().await;
+    let window = world.window();
+    window.text_when("the trouble", |text| text.contains("1 waiting") && text.contains("Explain"));
+    let _ = window.run(
+        "[...document.querySelectorAll('button')].find((it) => it.textContent.trim() === 'Explain').click()",
+    );
+    let text = window.text_when("the walk", |text| text.contains("Connection fails"));
+    for part in ["SSH configuration", "Local port", "Not looked at: ", "See for yourself"] {
+        assert!(text.contains(part), "{part}: {text}");
+    }
+    assert!(!text.contains("Every step holds"), "{text}");
+}
+
 /// D3: the page can ask for nothing of the toolkit, and can load nothing from elsewhere.
 #[tokio::test(flavor = "multi_thread")]
 async fn d3_the_page_has_the_smallest_rights() {

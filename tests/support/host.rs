@@ -6,7 +6,7 @@ use crate::sshd::Sshd;
 use serde_json::Value;
 use std::ffi::OsStr;
 use std::fs;
-use std::io::{BufRead, BufReader, Read, Write};
+use std::io::{self, BufRead, BufReader, Read, Write};
 use std::os::unix::net::UnixStream;
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::{Path, PathBuf};
@@ -171,17 +171,22 @@ impl Sandbox {
 
     /// One request over the control socket; status, headers and body.
     pub fn http(&self, head: &str, body: &str) -> Http {
-        let mut stream = UnixStream::connect(self.socket()).unwrap();
-        stream.set_read_timeout(Some(DEADLINE)).unwrap();
+        self.try_http(head, body).unwrap()
+    }
+
+    /// As [`Sandbox::http`], where the host may be gone before it answers.
+    pub fn try_http(&self, head: &str, body: &str) -> io::Result<Http> {
+        let mut stream = UnixStream::connect(self.socket())?;
+        stream.set_read_timeout(Some(DEADLINE))?;
         let length = body.len();
         let request = format!(
             "{head} HTTP/1.1\r\nhost: localport\r\nconnection: close\r\n\
              content-length: {length}\r\n\r\n{body}"
         );
-        stream.write_all(request.as_bytes()).unwrap();
+        stream.write_all(request.as_bytes())?;
         let mut text = String::new();
-        stream.read_to_string(&mut text).unwrap();
-        Http::parse(&text)
+        stream.read_to_string(&mut text)?;
+        Ok(Http::parse(&text))
     }
 
     /// Follows `path` as an event stream, with more request headers if any.

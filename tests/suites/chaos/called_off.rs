@@ -19,8 +19,10 @@ fn bytes_flow(scene: &Scene) {
     }
 }
 
+const CANCEL: &str = "POST /v1/quit/cancel";
+
 fn call_off(scene: &Scene) -> Http {
-    scene.sandbox.http("POST /v1/quit/cancel", "")
+    scene.sandbox.http(CANCEL, "")
 }
 
 fn goes_on(scene: &Scene) {
@@ -67,11 +69,16 @@ fn s11_4_an_end_called_off_in_each_stage_goes_on_or_ends_whole() {
         scene.transfer(0, 1 << 20, Duration::from_secs(60));
         if stage > Stage::CompleteCurrent {
             scene.end_with(stage, |scene| {
-                let answer = call_off(scene);
-                // The last stage may be over before it is asked.
-                let is_over = stage == Stage::ForceCleanup && answer.status == 503;
-                assert!(answer.status == 409 || is_over, "{stage:?}: {answer:?}");
-                assert!(is_over || answer.body.contains("too late"), "{answer:?}");
+                match scene.sandbox.try_http(CANCEL, "") {
+                    Ok(answer) => {
+                        // The last stage may be over before it is asked.
+                        let is_over = stage == Stage::ForceCleanup && answer.status == 503;
+                        assert!(answer.status == 409 || is_over, "{stage:?}: {answer:?}");
+                        assert!(is_over || answer.body.contains("too late"), "{answer:?}");
+                    }
+                    // The host may be gone by then, too.
+                    Err(error) => assert_eq!(stage, Stage::ForceCleanup, "{error}"),
+                }
             });
             ends_true(scene, Cut::ByTheEnd, Duration::ZERO);
             continue;

@@ -166,17 +166,22 @@ impl<'a> Line<'a> {
     }
 }
 
-/// `me@host`, `ssh://me@host:22`.
-fn host(text: &str) -> Result<SshTarget, Refusal> {
-    let mut found = SshTarget {
-        host: String::new(),
+/// A target behind `host`, with all that `ssh` finds out by itself left to it.
+pub(super) fn through(host: &str) -> SshTarget {
+    SshTarget {
+        host: host.to_owned(),
         user: None,
         port: None,
         key_file: None,
         password: None,
         remote_host: String::new(),
         remote_port: 0,
-    };
+    }
+}
+
+/// `me@host`, `ssh://me@host:22`.
+fn host(text: &str) -> Result<SshTarget, Refusal> {
+    let mut found = through("");
     let (is_url, rest) = text.strip_prefix("ssh://").map_or((false, text), |rest| (true, rest));
     let (user, rest) = rest.rsplit_once('@').map_or((None, rest), |(u, rest)| (Some(u), rest));
     found.user = user.map(str::to_owned);

@@ -1,8 +1,7 @@
 //! Owns how the forwards of an `ssh_config` are read.
 
 use super::Import;
-use super::ssh::local;
-use crate::config::SshTarget;
+use super::ssh::{local, through};
 
 /// Reads every `LocalForward` that stands under a plain host name; what ssh says of that
 /// host stays in `ssh_config`, where `ssh` finds it.
@@ -35,15 +34,7 @@ fn take(value: &str, host: Option<&str>, import: &mut Import) {
         ));
         return;
     };
-    let target = SshTarget {
-        host: host.to_owned(),
-        user: None,
-        port: None,
-        key_file: None,
-        password: None,
-        remote_host: String::new(),
-        remote_port: 0,
-    };
+    let target = through(host);
     let mut words = value.split_whitespace().map(|word| word.trim_matches('"'));
     let forward = match (words.next(), words.next(), words.next()) {
         (Some(here), Some(there), None) => local(&format!("{here}:{there}"), &target, false),

@@ -8,6 +8,7 @@
 mod common;
 
 use common::{Far, Scripted, echo_server, engine, free_port, spec};
+use localport_core::shutdown::Reason;
 use localport_core::snapshot::{Forward, TargetState};
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -39,7 +40,8 @@ async fn main() {
         REST.as_secs(),
         share * 100.0
     );
-    common::stop(&engine).await;
+    engine.quit(Reason::Person);
+    engine.stopped().await;
 }
 
 /// Time that the runtime's workers were busy so far.
